@@ -1,0 +1,63 @@
+"""Which device to compute on, and what machine this is."""
+
+import os
+import platform
+from functools import cache
+from typing import TYPE_CHECKING
+
+from headstart.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def resolve_device(name: str) -> "torch.device":
+    """Return the torch device that a user's word means.
+
+    Args:
+        name: ``auto`` (CUDA, then Apple's MPS, then CPU), or a torch device such as ``cpu``,
+            ``cuda`` or ``cuda:1``.
+
+    Returns:
+        The device.
+
+    Raises:
+        ConfigError: The device is unknown to torch or not on this machine.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"device: expected 'auto', 'cpu', 'cuda' or 'cuda:N', got {name!r}"
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device: {name!r} was asked for, but torch sees no CUDA device here")
+    return device
+
+
+@cache
+def cpu_model() -> str:
+    """Return the processor's name as the operating system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """Return how many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

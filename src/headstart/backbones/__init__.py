@@ -1,0 +1,1 @@
+"""Pretrained networks as chains of named stages that can be cut anywhere."""

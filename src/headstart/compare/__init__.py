@@ -1,0 +1,1 @@
+"""Paired comparisons between models on the same samples."""

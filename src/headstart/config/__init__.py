@@ -1,0 +1,1 @@
+"""The experiment file: schema, loading, errors that help."""

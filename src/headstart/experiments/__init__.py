@@ -1,0 +1,1 @@
+"""The studies that ship with Headstart, one YAML file each."""

@@ -1,0 +1,1 @@
+"""One view of the results, rendered to HTML and PDF."""
