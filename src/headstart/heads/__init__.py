@@ -1,1 +1,24 @@
-"""What is trained on features: linear and MLP heads, whole sweeps as one batch, closed forms."""
+"""What is trained on features: linear and MLP heads, whole sweeps as one batch, closed forms.
+
+    batched      linear and MLP heads with a leading axis of members
+    closed_form  multinomial logistic regression solved to its optimum
+"""
+
+from headstart.heads.batched import (
+    BatchedHead,
+    HeadSpec,
+    Normalization,
+    build_head,
+    take_member,
+)
+from headstart.heads.closed_form import LogisticFit, fit_logistic
+
+__all__ = [
+    "BatchedHead",
+    "HeadSpec",
+    "LogisticFit",
+    "Normalization",
+    "build_head",
+    "fit_logistic",
+    "take_member",
+]

@@ -1,0 +1,61 @@
+"""The command `headstart`: its verbs, and how errors are shown.
+
+Only light modules are imported here; each verb imports what it needs when it is called, so that
+`headstart --help` is there at once.
+"""
+
+import sys
+
+import typer
+
+from headstart.cli import cache, check, data, experiments, run
+from headstart.errors import HeadstartError
+
+app = typer.Typer(
+    name="headstart",
+    help="Transfer learning done right: frozen features once, honest numbers, a report.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("check")(check.check)
+app.command("report")(check.report)
+app.command("experiments")(experiments.experiments)
+app.command("show")(experiments.show)
+app.command("validate")(experiments.validate)
+app.command("schema")(experiments.schema)
+app.command("check-data")(data.check_data)
+app.add_typer(cache.app, name="cache")
+
+
+def _version(value: bool) -> None:
+    if value:
+        from headstart import __version__
+
+        typer.echo(f"headstart {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    del version
+
+
+def main() -> None:
+    """Run the command line; an error that a user can mend is one message and exit status 2."""
+    try:
+        app()
+    except HeadstartError as error:
+        print(f"headstart: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("headstart: stopped; what was finished is kept", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)

@@ -1,0 +1,97 @@
+"""`headstart run`: run a study and print what came out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headstart.types import JsonDict
+
+
+def run(
+    experiment: Annotated[
+        str, typer.Argument(help="A name that `headstart experiments` lists, or a YAML file.")
+    ],
+    data: Annotated[
+        str | None, typer.Option(help="Folder, archive or manifest with the data.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    profile: Annotated[
+        str | None, typer.Option(help="small: minutes on a laptop; full: as published.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Repeat this part alone (and what it builds on); may be repeated."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("-s", "--set", help="Change a setting: dotted.key=value; may be repeated."),
+    ] = None,
+    allow_network: Annotated[
+        bool, typer.Option("--allow-network", help="Download weights and data that are missing.")
+    ] = False,
+) -> None:
+    """Run a study: its models and sweeps, their evaluation, and the report."""
+    from headstart.runs.runner import run as run_study
+
+    result = run_study(
+        experiment,
+        data=data,
+        out=out,
+        profile=profile,
+        only=tuple(only or ()),
+        overrides=tuple(set_ or ()),
+        allow_network=allow_network,
+    )
+    _print_results(result.results)
+    typer.echo(f"Run folder:  {result.folder}")
+    typer.echo(f"Report:      {result.report_html}")
+    typer.echo(f"             {result.report_pdf}")
+
+
+def _print_results(results: JsonDict) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    for problem in results["data"]["problems"]:
+        console.print(f"[yellow]data:[/yellow] {escape(problem['text'])}", highlight=False)
+    table = Table(title=escape(results["experiment"]["title"]))
+    for name in ("part", "mode"):
+        table.add_column(name, no_wrap=True)
+    for name in ("validation", "test accuracy", "95% interval", "training s", "extraction s"):
+        table.add_column(name, justify="right")
+    for model in results["models"]:
+        stage = model["stages"][0]
+        times = (f"{stage['wall_seconds']:.1f}", f"{stage['extraction_seconds']:.1f}")
+        if "test" not in model["metrics"]:
+            table.add_row(model["name"], model["mode"], model["state"], "", "", *times)
+            continue
+        test = model["metrics"]["test"]["accuracy"]
+        val = model["metrics"]["val"]["accuracy"]["value"]
+        table.add_row(
+            escape(model["name"]),
+            model["mode"],
+            f"{val:.3f}",
+            f"{test['value']:.3f}",
+            f"{test['low']:.3f}–{test['high']:.3f}",
+            *times,
+        )
+    console.print(table)
+    for comparison in results["comparisons"]:
+        agreement = f"{comparison['agreement']:.2%} of test predictions identical"
+        console.print(f"{escape(comparison['text'])}; {agreement}", highlight=False)
+    for target in results["targets"]:
+        console.print(escape(target_line(target)), highlight=False)
+
+
+def target_line(target: JsonDict) -> str:
+    """Return one target as a line: what was asked, what was reached."""
+    against = f" against {target['against']}" if target["against"] else ""
+    got = "not run" if target["got"] is None else f"{target['got']:.4g}"
+    verdict = "met" if target["met"] else "MISSED"
+    return (
+        f"target {verdict}: {target['part']} {target['metric']}{against} "
+        f"{target['op']} {target['value']:g}, got {got}"
+    )

@@ -1,0 +1,155 @@
+"""What a schema cannot see: names that point to other places of the file, and grids.
+
+Works on the raw values, so that these problems are reported together with the schema's.
+"""
+
+import math
+from typing import Any
+
+from headstart.config.explain import Problem, shorten
+from headstart.errors import nearest
+
+# What may vary inside one batched head: plain numbers that only the update rule or the loss sees.
+_GRID_BY_OPTIMIZER = {
+    "sgd": ("learning_rate", "momentum", "weight_decay"),
+    "adam": ("learning_rate", "weight_decay", "beta1", "beta2", "epsilon"),
+    "adamw": ("learning_rate", "weight_decay", "beta1", "beta2", "epsilon"),
+    "rmsprop": ("learning_rate", "momentum", "weight_decay", "alpha", "epsilon"),
+}
+_METRICS = ("accuracy", "loss", "precision_macro", "recall_macro", "f1_macro")
+_RANGES = {
+    "learning_rate": (0, math.inf, False),
+    "epsilon": (0, math.inf, False),
+    "weight_decay": (0, math.inf, True),
+    "momentum": (0, 1, True),
+    "beta1": (0, 1, True),
+    "beta2": (0, 1, True),
+    "alpha": (0, 1, True),
+}
+
+
+def check_references(raw: dict[str, Any]) -> list[Problem]:
+    """Return the problems of names and grids in an experiment's raw values.
+
+    Args:
+        raw: The file's values, profile and `extends` applied; of any shape.
+
+    Returns:
+        The problems found; shapes that are wrong altogether are left to the schema.
+    """
+    problems: list[Problem] = []
+    backbones = _mapping(raw.get("backbones"))
+    parts = _mapping(raw.get("parts"))
+    sweeps: list[str] = []
+    for name, part in parts.items():
+        if not isinstance(part, dict):
+            continue
+        where = f"parts.{name}"
+        problems += _name(f"{where}.backbone", part.get("backbone"), backbones, "a key of backbones")
+        problems += _name(f"{where}.best_of", part.get("best_of"), sweeps, "an earlier sweep")
+        if part.get("kind") == "sweep":
+            problems += _grid(where, part)
+            sweeps.append(name)
+        if _mapping(part.get("head")).get("kind") == "logistic" and part.get("mode") == "standard":
+            problems.append(
+                Problem(f"{where}.mode", "'standard'", "cached with a logistic head, which has no steps")
+            )
+    for index, comparison in enumerate(_list(raw.get("comparisons"))):
+        for side in ("a", "b"):
+            asked = _mapping(comparison).get(side)
+            problems += _name(f"comparisons.{index}.{side}", asked, parts, "a part")
+    for index, target in enumerate(_list(raw.get("targets"))):
+        problems += _target(f"targets.{index}", _mapping(target), parts)
+    split = _mapping(raw.get("data")).get("split")
+    if isinstance(split, dict):
+        problems += _split(split)
+    return problems
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _name(key: str, value: Any, known: Any, expected: str) -> list[Problem]:
+    if not isinstance(value, str) or value in known:
+        return []
+    return [Problem(key, repr(value), expected, nearest(value, list(known)))]
+
+
+def _grid(where: str, part: dict[str, Any]) -> list[Problem]:
+    problems = []
+    kind = str(_mapping(part.get("optimizer")).get("kind", "sgd"))
+    allowed = [f"optimizer.{k}" for k in _GRID_BY_OPTIMIZER.get(kind, ())] + ["seed"]
+    if _mapping(part.get("head")).get("kind") == "logistic":
+        problems.append(
+            Problem(f"{where}.head.kind", "'logistic'", "linear or mlp in a sweep",
+                    "a logistic head tries its own list of c")
+        )
+    for key, values in _mapping(part.get("grid")).items():
+        at = f"{where}.grid.{key}"
+        if key not in allowed:
+            expected = f"a number of the {kind} optimizer or the seed"
+            problems.append(Problem(at, None, expected, nearest(str(key), allowed)))
+            continue
+        for value in _list(values):
+            expected = _wrong_value(str(key), value)
+            if expected:
+                problems.append(Problem(at, shorten(value), expected))
+    problems += _nesterov(where, part)
+    return problems
+
+
+def _wrong_value(key: str, value: Any) -> str:
+    if key == "seed":
+        return "" if isinstance(value, int) and not isinstance(value, bool) else "whole numbers"
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return ""  # the schema says so
+    low, high, inclusive = _RANGES[key.removeprefix("optimizer.")]
+    if (value >= low if inclusive else value > low) and value < high:
+        return ""
+    bottom = f"at least {low}" if inclusive else f"above {low}"
+    return f"numbers {bottom}" + (f" and below {high}" if high < math.inf else "")
+
+
+def _nesterov(where: str, part: dict[str, Any]) -> list[Problem]:
+    optimizer = _mapping(part.get("optimizer"))
+    if optimizer.get("nesterov") is not True:
+        return []
+    values = _list(_mapping(part.get("grid")).get("optimizer.momentum"))
+    if 0 in (values or [optimizer.get("momentum", 0)]):
+        return [Problem(f"{where}.optimizer.nesterov", "true", "a momentum above 0 with it")]
+    return []
+
+
+def _target(where: str, target: dict[str, Any], parts: dict[str, Any]) -> list[Problem]:
+    problems = _name(f"{where}.part", target.get("part"), parts, "a part")
+    problems += _name(f"{where}.against", target.get("against"), parts, "a part")
+    metric = target.get("metric")
+    if not isinstance(metric, str):
+        return problems
+    if metric in ("speedup", "agreement"):
+        if target.get("against") is None:
+            problems.append(Problem(f"{where}.against", None, f"the other part, for {metric}"))
+        return problems
+    known = [f"{s}.{m}" for s in ("test", "val", "train") for m in _METRICS]
+    if metric not in known:
+        expected = "SPLIT.METRIC, speedup or agreement"
+        hint = nearest(metric, [*known, "speedup", "agreement"])
+        problems.append(Problem(f"{where}.metric", repr(metric), expected, hint))
+    return problems
+
+
+def _split(split: dict[str, Any]) -> list[Problem]:
+    shares = [split.get(k, d) for k, d in (("train", 0.7), ("val", 0.15), ("test", 0.15))]
+    if not all(isinstance(s, int | float) for s in shares):
+        return []
+    total = sum(shares)
+    if abs(total - 1) > 1e-6:
+        return [Problem("data.split", f"{total:g} in sum", "train + val + test = 1")]
+    if min(shares) <= 0:
+        return [Problem("data.split", str(shares), "a positive share for train, val and test")]
+    return []

@@ -1,0 +1,87 @@
+"""Pictures in, class probabilities out: the same decoding, transform and network as in training."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from headstart.backbones.base import Backbone
+from headstart.backbones.registry import load_backbone
+from headstart.data.image import decode, transform
+from headstart.errors import WeightsError
+from headstart.heads import BatchedHead
+from headstart.predict.saved import SavedModel, load_model
+from headstart.types import FloatArray
+
+
+class Predictor:
+    """A saved model, ready to predict."""
+
+    def __init__(
+        self, model: SavedModel, head: BatchedHead, backbone: Backbone, device: torch.device
+    ) -> None:
+        """Bring the parts together.
+
+        Args:
+            model: The description.
+            head: The trained head.
+            backbone: The frozen network that the head was trained on.
+            device: Where to compute.
+
+        Raises:
+            WeightsError: The backbone is not the one that the head was trained on.
+        """
+        if backbone.digest(model.cut) != model.backbone_digest:
+            raise WeightsError(
+                f"{model.backbone}: expected the weights that this model was trained on (digest "
+                f"{model.backbone_digest[:12]}…), got {backbone.digest(model.cut)[:12]}…"
+            )
+        backbone.to(device)
+        self.model = model
+        self._prefix = backbone.prefix(model.cut)
+        self._head = head.to(device).eval()
+        self._device = device
+
+    @classmethod
+    def load(
+        cls, folder: Path, *, device: torch.device, allow_network: bool = False
+    ) -> "Predictor":
+        """Load a saved model and its backbone.
+
+        Args:
+            folder: A model's folder in a run, such as ``runs/…/models/NAME``.
+            device: Where to compute.
+            allow_network: Whether missing backbone weights may be downloaded.
+
+        Returns:
+            The predictor.
+        """
+        model, head = load_model(folder)
+        backbone = load_backbone(
+            model.backbone,
+            weights=model.backbone_weights,
+            seed=model.backbone_seed,
+            allow_network=allow_network,
+            fit=model.input_spec.fit,
+        )
+        return cls(model, head, backbone, device)
+
+    @torch.inference_mode()
+    def predict(self, pictures: Sequence[bytes]) -> FloatArray:
+        """Return class probabilities of encoded pictures.
+
+        Args:
+            pictures: Encoded pictures (JPEG, PNG …), n of them.
+
+        Returns:
+            float32, shape [n, classes]; rows sum to 1.
+
+        Raises:
+            DataError: A picture cannot be decoded.
+        """
+        batch = np.stack([transform(decode(p), self.model.input_spec) for p in pictures])
+        x = torch.from_numpy(batch).to(self._device)
+        z = self._prefix(x).reshape(len(pictures), -1)
+        probabilities = torch.softmax(self._head(z)[0].float(), dim=-1)
+        return np.asarray(probabilities.cpu().numpy(), dtype=np.float32)

@@ -1,0 +1,206 @@
+"""The one place that turns configuration into objects."""
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from headstart.backbones.base import Backbone
+from headstart.backbones.registry import load_backbone
+from headstart.config import schema
+from headstart.data.checks import scan
+from headstart.data.dataset import Dataset, prepare
+from headstart.data.source import open_source
+from headstart.errors import ConfigError
+from headstart.heads import HeadSpec
+from headstart.train import EarlyStopping, Hyperparameters, ScheduleSpec, TrainPlan
+from headstart.types import Fit, IntArray, Progress
+
+
+_COLUMN_FIELDS = {"path_column", "image_column", "label_column", "split_column", "group_column"}
+
+
+def build_dataset(
+    config: schema.Data, *, workers: int, allow_network: bool, cache: Path, progress: Progress
+) -> Dataset:
+    """Open the data, look at every picture, and divide them.
+
+    Args:
+        config: The experiment's `data`.
+        workers: Threads that decode.
+        allow_network: Whether a data set may be downloaded.
+        cache: Folder that remembers what the scan saw.
+        progress: Where to show how far it is.
+
+    Returns:
+        The data set, with everything that was left out and why.
+
+    Raises:
+        ConfigError: No place was given where the data are.
+    """
+    columns = _columns(config)
+    place = config.path if isinstance(config, schema.PathData) else config.name
+    if place is None:
+        raise ConfigError(
+            "data.path: expected a folder or archive, and there is none; "
+            "give it with --data DIR or in the experiment file"
+        )
+    root = None
+    if isinstance(config, schema.TorchvisionData) and config.path is not None:
+        root = Path(config.path)
+    source = open_source(
+        config.kind, place, allow_network=allow_network, columns=columns, root=root
+    )
+    preflight = scan(source, workers=workers, progress=progress, cache_dir=cache / "scans")
+    split = config.split
+    return prepare(
+        source,
+        preflight,
+        fractions=None
+        if split is None
+        else {"train": split.train, "val": split.val, "test": split.test},
+        seed=config.seed,
+        max_bad_fraction=config.max_bad_fraction,
+        duplicates=config.duplicates,
+        small_classes=config.small_classes,
+        limit_per_class=config.limit_per_class,
+    )
+
+
+def _columns(config: schema.Data) -> dict[str, str] | None:
+    """Return the column names that were set; the others are found by the source itself."""
+    if isinstance(config, schema.PathData | schema.HuggingFaceData):
+        given = config.model_dump(include=_COLUMN_FIELDS)
+        named = {k.removesuffix("_column"): v for k, v in given.items() if v is not None}
+        return named or None
+    return None
+
+
+def build_backbone(
+    config: schema.BackboneConfig, *, fit: Fit | None, allow_network: bool
+) -> tuple[Backbone, str]:
+    """Load a backbone and say where it is cut.
+
+    Args:
+        config: One of the experiment's `backbones`.
+        fit: How pictures are brought to its size; None for its own way.
+        allow_network: Whether its weights may be downloaded.
+
+    Returns:
+        The backbone, and the name of the cut.
+
+    Raises:
+        ConfigError: The backbone has no stage of that name.
+    """
+    backbone = load_backbone(
+        config.name,
+        weights=config.weights,
+        seed=config.seed,
+        allow_network=allow_network,
+        fit=fit,
+    )
+    cut = config.cut if config.cut is not None else backbone.stages[-1]
+    if cut not in backbone.stages:
+        known = ", ".join(backbone.stages)
+        raise ConfigError(f"cut: {config.name} has no stage {cut!r}; it has {known}")
+    return backbone, cut
+
+
+def members_of(part: schema.ModelPart) -> tuple[dict[str, float | int], ...]:
+    """Return the settings of each member: one without changes for a model, the grid for a sweep."""
+    if not isinstance(part, schema.SweepPart):
+        return ({},)
+    keys = list(part.grid)
+    return tuple(
+        dict(zip(keys, values, strict=True)) for values in itertools.product(*part.grid.values())
+    )
+
+
+def with_values(part: schema.ModelPart, values: Mapping[str, float | int]) -> schema.ModelPart:
+    """Return a part with some of its numbers replaced.
+
+    Args:
+        part: A model or sweep.
+        values: Dotted keys and their new values.
+
+    Returns:
+        A new, validated part of the same kind.
+    """
+    raw = part.model_dump()
+    for key, value in values.items():
+        *path, last = key.split(".")
+        target = raw
+        for step in path:
+            target = target[step]
+        # A logistic head lists the C to try: the chosen one becomes the only one.
+        target[last] = [value] if isinstance(target[last], tuple | list) else value
+    return type(part).model_validate_json(json.dumps(raw))
+
+
+def head_spec(head: schema.Head) -> HeadSpec:
+    """Return the architecture that a head's configuration means (logistic: linear)."""
+    if isinstance(head, schema.LogisticHead):
+        return HeadSpec()
+    hidden = head.hidden if isinstance(head, schema.MLPHead) else ()
+    return HeadSpec(hidden=hidden, dropout=head.dropout, normalization=head.normalization)
+
+
+def hyperparameters(config: schema.OptimizerConfig) -> Hyperparameters:
+    """Return an optimiser's numbers."""
+    known = config.model_dump(exclude={"kind", "nesterov"})
+    return Hyperparameters(**known)
+
+
+def train_plan(
+    part: schema.ModelPart, members: Sequence[schema.ModelPart], train_labels: IntArray, classes: int
+) -> TrainPlan:
+    """Return what the loop shall do for some members of a part.
+
+    Args:
+        part: The model or sweep.
+        members: The same part with each member's values, in order.
+        train_labels: Class indices of the training split, shape [n].
+        classes: Number of classes.
+
+    Returns:
+        The plan.
+    """
+    weights: tuple[float, ...] | None = None
+    if part.loss.class_weights == "balanced":
+        counts = np.bincount(train_labels, minlength=classes)
+        weights = tuple(float(len(train_labels) / (classes * max(c, 1))) for c in counts)
+    stopping = part.early_stopping
+    return TrainPlan(
+        epochs=part.epochs,
+        schedule=ScheduleSpec(**part.schedule.model_dump()),
+        learning_rates=tuple(m.optimizer.learning_rate for m in members),
+        label_smoothing=part.loss.label_smoothing,
+        class_weights=weights,
+        keep=part.keep,
+        early_stopping=None
+        if stopping is None
+        else EarlyStopping(stopping.patience, stopping.metric),
+    )
+
+
+def settings_of(part: schema.ModelPart) -> dict[str, object]:
+    """Return everything that decides a model's training, flat, with dotted keys."""
+    flat: dict[str, object] = {}
+
+    def walk(prefix: str, value: object) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                walk(f"{prefix}.{key}" if prefix else key, inner)
+        else:
+            flat[prefix] = list(value) if isinstance(value, tuple) else value
+
+    dumped = part.model_dump()
+    if isinstance(part.head, schema.LogisticHead):
+        dumped = {k: dumped[k] for k in ("mode", "head", "labels_per_class", "seed")}
+    structure = {"kind", "extends", "title", "backbone", "grid", "select", "best_of"}
+    for key, value in dumped.items():
+        if key not in structure:
+            walk(key, value)
+    return flat

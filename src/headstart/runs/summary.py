@@ -1,0 +1,263 @@
+"""What a run says of its parts together: records of models and sweeps, comparisons, targets."""
+
+import operator
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.backbones.base import Backbone
+from headstart.compare import compare_pair, relative_difference
+from headstart.config import schema
+from headstart.evaluate import evaluate_classification, wilson
+from headstart.heads import BatchedHead
+from headstart.runs import build
+from headstart.runs.part import SPLITS, Member, PartResult
+from headstart.runs.record import score_json
+from headstart.types import JsonDict
+
+_OPERATORS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
+
+
+def model_record(name: str, key: str, backbone: Backbone, cut: str, result: PartResult) -> JsonDict:
+    """Return a part's entry in `models`: for a sweep, of its best member.
+
+    Args:
+        name: The part's name.
+        key: The backbone's key in the experiment.
+        backbone: The network.
+        cut: Where it is cut.
+        result: What the part left.
+
+    Returns:
+        The entry as docs/reference/results.md describes it.
+    """
+    part = result.part
+    member = result.members[result.best if result.best is not None else 0]
+    frozen = list(backbone.prefix(cut).parameters())
+    head = [] if result.head is None else list(result.head.parameters())
+    trainable = sum(p.numel() for p in head)
+    extraction = result.extraction
+    record: JsonDict = {
+        "name": name,
+        "title": part.title or name,
+        "part": name,
+        "mode": part.mode,
+        "backbone": key,
+        "head": part.head.model_dump(mode="json"),
+        "hyperparameters": build.settings_of(part),
+        "labels_per_class": part.labels_per_class,
+        "seed": part.seed,
+        "state": member.outcome.state,
+        "message": member.outcome.message,
+        "metrics": {},
+        "per_class": {},
+        "confusion": {},
+        "stages": [
+            {
+                "name": "head",
+                "epochs": member.outcome.epochs,
+                "best_epoch": member.outcome.best_epoch,
+                "wall_seconds": round(result.wall_seconds, 3),
+                "extraction_seconds": round(extraction.wall_seconds, 3) if extraction else 0.0,
+            }
+        ],
+        "parameters_total": sum(p.numel() for p in frozen) + trainable,
+        "parameters_trainable": trainable,
+        "size_bytes": sum(p.numel() * p.element_size() for p in [*frozen, *head]),
+        "engine": extraction.engine if extraction else "torch",
+        "images_extracted": extraction.extracted if extraction else 0,
+        "images_reused": extraction.reused if extraction else 0,
+        "notes": list(result.notes),
+        "history": f"models/{name}/history.parquet",
+        "predictions": {s: f"models/{name}/predictions-{s}.parquet" for s in result.predictions},
+    }
+    for split, predictions in result.predictions.items():
+        found = evaluate_classification(
+            predictions.labels, predictions.probabilities, predictions.classes
+        )
+        record["metrics"][split] = {k: score_json(v) for k, v in found.scores.items()}
+        if split == "test":
+            record["confusion"][split] = found.confusion.tolist()
+            record["per_class"][split] = [
+                {
+                    "class": row.name,
+                    "precision": score_json(row.precision),
+                    "recall": score_json(row.recall),
+                    "f1": score_json(row.f1),
+                    "support": row.support,
+                }
+                for row in found.per_class
+            ]
+    return record
+
+
+def sweep_record(name: str, part: schema.SweepPart, result: PartResult, val_count: int) -> JsonDict:
+    """Return a sweep's entry in `sweeps`. Its members show validation figures only.
+
+    Args:
+        name: The part's name.
+        part: Its configuration.
+        result: What the part left.
+        val_count: Number of validation samples, for the intervals.
+
+    Returns:
+        The entry as docs/reference/results.md describes it.
+    """
+    best = result.best
+    return {
+        "name": name,
+        "title": part.title or name,
+        "mode": part.mode,
+        "axes": {key: list(values) for key, values in part.grid.items()},
+        "select": {"metric": part.select.metric, "split": "val"},
+        "members": [
+            _member_record(member, index == best, val_count)
+            for index, member in enumerate(result.members)
+        ],
+        "best_model": name if best is not None else None,
+        "history": f"sweeps/{name}/history.parquet",
+        "wall_seconds": round(result.wall_seconds, 3),
+        "extraction_seconds": round(result.extraction.wall_seconds, 3)
+        if result.extraction
+        else 0.0,
+        "at_edge": {} if best is None else _edges(part.grid, result.members[best].values),
+    }
+
+
+def comparison_records(
+    pairs: Sequence[tuple[str, str]], results: Mapping[str, PartResult]
+) -> list[JsonDict]:
+    """Compare pairs of parts on the test split.
+
+    Args:
+        pairs: Names of two parts each; pairs with a part that did not run are left out.
+        results: What the parts left.
+
+    Returns:
+        Entries as docs/reference/results.md describes them.
+    """
+    records = []
+    for a, b in dict.fromkeys(pairs):
+        if a not in results or b not in results:
+            continue
+        first, second = results[a], results[b]
+        if "test" not in first.predictions or "test" not in second.predictions:
+            continue
+        paired = compare_pair(first.predictions["test"], second.predictions["test"])
+        seconds_a, seconds_b = _seconds(first), _seconds(second)
+        speedup = seconds_b / seconds_a
+        warm = first.extraction is not None and first.extraction.extracted == 0
+        records.append(
+            {
+                "a": a,
+                "b": b,
+                "split": "test",
+                "agreement": paired.agreement,
+                "agreement_n": paired.n,
+                "accuracy_difference": score_json(paired.accuracy_difference),
+                "seconds_a": round(seconds_a, 3),
+                "seconds_b": round(seconds_b, 3),
+                "speedup": round(speedup, 3),
+                "weights_relative_difference": _weights_apart(first, second),
+                "cold": not warm,
+                "text": f"{a} took {seconds_a:.1f} s, {b} took {seconds_b:.1f} s: "
+                f"{a} was {speedup:.1f} times as fast"
+                + (" (its features lay in the cache already)" if warm else ""),
+            }
+        )
+    return records
+
+
+def target_records(
+    targets: Sequence[schema.Target], models: Sequence[JsonDict], comparisons: Sequence[JsonDict]
+) -> list[JsonDict]:
+    """Hold each target against what was reached.
+
+    Args:
+        targets: The experiment's targets.
+        models: Entries of `models`.
+        comparisons: Entries of `comparisons`.
+
+    Returns:
+        Entries with `got` (None where the part did not run) and `met`.
+    """
+    by_name = {model["name"]: model for model in models}
+    by_pair = {(c["a"], c["b"]): c for c in comparisons}
+    records = []
+    for target in targets:
+        got: float | None = None
+        if target.against is not None:
+            entry = by_pair.get((target.part, target.against))
+            got = None if entry is None else entry.get(target.metric)
+        elif target.part in by_name:
+            split, _, metric = target.metric.partition(".")
+            score = by_name[target.part]["metrics"].get(split, {}).get(metric)
+            got = None if score is None else score["value"]
+        met = got is not None and _OPERATORS[target.op](got, target.value)
+        records.append({**target.model_dump(mode="json"), "got": got, "met": bool(met)})
+    return records
+
+
+def pairs_of(experiment: schema.Experiment) -> list[tuple[str, str]]:
+    """Return the pairs to compare: those asked for, and those that targets need."""
+    asked = [(c.a, c.b) for c in experiment.comparisons]
+    return asked + [(t.part, t.against) for t in experiment.targets if t.against is not None]
+
+
+def _member_record(member: Member, best: bool, val_count: int) -> JsonDict:
+    metrics: JsonDict = {}
+    kept = [r for r in member.records if r.epoch == member.outcome.best_epoch]
+    if member.val_accuracy is not None:
+        for record in kept:
+            metrics[record.split] = {"loss": record.loss, "accuracy": record.accuracy}
+        right = round(member.val_accuracy * val_count)
+        metrics["val"]["accuracy"] = score_json(wilson(right, val_count))
+    return {
+        "values": member.values,
+        "state": member.outcome.state,
+        "message": member.outcome.message,
+        "epochs": member.outcome.epochs,
+        "best_epoch": member.outcome.best_epoch,
+        "metrics": metrics,
+        "best": best,
+    }
+
+
+def _edges(
+    grid: Mapping[str, Sequence[float | int]], values: Mapping[str, float | int]
+) -> dict[str, str | None]:
+    edges: dict[str, str | None] = {}
+    for key, tried in grid.items():
+        ordered = sorted(set(tried))
+        if key == "seed" or not any(True for _ in pairwise(ordered)):
+            continue
+        value = values[key]
+        edges[key] = {ordered[0]: "low", ordered[-1]: "high"}.get(value)
+    return edges
+
+
+def _seconds(result: PartResult) -> float:
+    extra = result.extraction.wall_seconds if result.extraction else 0.0
+    return max(result.wall_seconds + extra, 1e-3)
+
+
+def _weights_apart(first: PartResult, second: PartResult) -> float | None:
+    if first.head is None or second.head is None:
+        return None
+    return relative_difference(_arrays(first.head), _arrays(second.head))
+
+
+def _arrays(head: BatchedHead) -> dict[str, npt.NDArray[np.float32]]:
+    return {k: v.detach().cpu().numpy() for k, v in head.state_dict().items()}
+
+
+__all__ = [
+    "SPLITS",
+    "comparison_records",
+    "model_record",
+    "pairs_of",
+    "sweep_record",
+    "target_records",
+]
