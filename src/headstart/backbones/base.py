@@ -9,6 +9,12 @@ from torch import nn
 
 from headstart.types import InputSpec
 
+INPUT = "input"
+"""The cut before the first stage: nothing is frozen, everything is trainable."""
+
+POOLED = "pooled"
+"""The last stage of every backbone: the features that its classifier reads."""
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -30,6 +36,11 @@ class Backbone(Protocol):
 
     For every cut c in `stages`: ``suffix(c)(prefix(c)(x))`` equals ``prefix(stages[-1])(x)``.
     The modules are shared, not copied: training a suffix trains the backbone.
+
+    Wherever a cut is asked for, two more words are understood besides the names in `stages`:
+    ``input`` is the cut before the first stage (its suffix is the whole network), and the name of
+    a group, such as ``layer3``, stands for the group's last stage, such as ``layer3.5``.
+    An unknown cut raises `headstart.errors.ConfigError` with the nearest names.
     """
 
     @property
@@ -59,15 +70,29 @@ class Backbone(Protocol):
 
     @property
     def parameters_total(self) -> int:
-        """Number of parameters with its own classifier, as publications count it."""
+        """Number of parameters with its own classifier, as publications count it.
+
+        What training leaves out is counted too: torchvision's Inception v3 has 27,161,264 with its
+        auxiliary classifier, although that one is dropped once the weights are loaded.
+        """
         ...
 
     def prefix(self, cut: str) -> nn.Module:
-        """Return the modules from the input to `cut`, inclusive: [n, 3, h, w] -> [n, *shape]."""
+        """Return the frozen modules from the input to `cut`: [n, 3, h, w] -> [n, *shape].
+
+        The stage `cut` itself is the last of them. Asking for a prefix freezes it: its parameters
+        need no gradient, it runs without building a graph, and it stays in eval mode whatever
+        `train()` is called on it or on its parents.
+        """
         ...
 
     def suffix(self, cut: str) -> nn.Module:
-        """Return the modules after `cut` up to the pooled features: [n, *shape] -> [n, width]."""
+        """Return the modules after `cut` up to the pooled features: [n, *shape] -> [n, width].
+
+        Asking for a suffix releases it: its parameters need gradients again (those that the
+        network's author fixed stay fixed). The mode, train or eval, is left as it is: eval after
+        loading. So `prefix(c)` and `suffix(c)` together always leave the backbone split at c.
+        """
         ...
 
     def shape(self, cut: str) -> tuple[int, ...]:

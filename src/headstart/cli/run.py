@@ -1,11 +1,12 @@
 """`headstart run`: run a study and print what came out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headstart.types import JsonDict
+if TYPE_CHECKING:  # NumPy comes with it: not for --help
+    from headstart.types import JsonDict
 
 
 def run(
@@ -49,7 +50,7 @@ def run(
     typer.echo(f"             {result.report_pdf}")
 
 
-def _print_results(results: JsonDict) -> None:
+def _print_results(results: "JsonDict") -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -86,7 +87,7 @@ def _print_results(results: JsonDict) -> None:
         console.print(escape(target_line(target)), highlight=False)
 
 
-def target_line(target: JsonDict) -> str:
+def target_line(target: "JsonDict") -> str:
     """Return one target as a line: what was asked, what was reached."""
     against = f" against {target['against']}" if target["against"] else ""
     got = "not run" if target["got"] is None else f"{target['got']:.4g}"

@@ -358,7 +358,7 @@ def _solve_logistic(
         if not solved.converged:
             notes.append(
                 f"{name}: L-BFGS stopped after {solved.iterations} iterations at C = {solved.c:g} "
-                "before the gradient met its tolerance; the optimum is close but not exact"
+                "before it was provably at the optimum"
             )
         records = [
             _logistic_record(head, source, split, len(members), seconds)

@@ -1,0 +1,189 @@
+"""The one backbone: a chain of stages, made by every adapter and cut anywhere."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import cast, final
+
+import torch
+from torch import nn
+
+from headstart._util.hashing import digest_json, digest_tensors
+from headstart.backbones.base import INPUT, POOLED, Weights
+from headstart.backbones.frozen import evaluating, freeze, state_tensors
+from headstart.errors import ConfigError, nearest
+from headstart.types import InputSpec
+
+_DIGEST_VERSION = 1  # raise it when the same weights would compute something else
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What an adapter hands over: somebody's network, taken apart.
+
+    Attributes:
+        architecture: What the stages compute apart from their weights, in words that do not
+            depend on the library's version, such as ``timm/mobilenetv2_100``.
+        stages: Name and module of each stage, in order; each maps one tensor to one tensor without
+            writing to its input, and the last is named ``pooled``.
+        classifier: The network's own last layer, or None.
+        input_spec: How its pictures are prepared.
+        weights: Where the weights came from.
+        parameters_total: Number of parameters with the classifier, as publications count it.
+    """
+
+    architecture: str
+    stages: tuple[tuple[str, nn.Module], ...]
+    classifier: nn.Module | None
+    input_spec: InputSpec
+    weights: Weights
+    parameters_total: int
+
+
+@final
+class FrozenStages(nn.Module):
+    """Stages that only compute: no gradient, and eval mode that nobody can switch off."""
+
+    def __init__(self, stages: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.stages = nn.Sequential(*stages)
+        freeze(self)
+
+    def train(self, mode: bool = True) -> "FrozenStages":
+        """Stay in eval mode: a parent's `train()` must not set BatchNorm statistics moving."""
+        del mode
+        return super().train(False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the activations at the cut, [n, 3, h, w] -> [n, *shape]."""
+        # The stages are shared: whoever trained them as part of a suffix may have left them in
+        # train mode, and their parameters waiting for gradients.
+        if any(part.training for part in self.stages.modules()):
+            self.eval()
+        with torch.no_grad():
+            return cast(torch.Tensor, self.stages(x))
+
+
+@final
+class Chain:
+    """A `Backbone` made of a chain of stages; see the Protocol for what its methods promise."""
+
+    def __init__(self, name: str, network: Network) -> None:
+        names = [stage for stage, _ in network.stages]
+        assert names[-1] == POOLED, names
+        assert len({INPUT, *names}) == 1 + len(names), names
+        self._name = name
+        self._network = network
+        self._names = tuple(names)
+        self._modules = tuple(module for _, module in network.stages)
+        # Parameters that the author fixed (sine position embeddings, say) never become trainable.
+        self._fixed = {
+            id(p) for stage in self._modules for p in stage.parameters() if not p.requires_grad
+        }
+        self._shapes: tuple[tuple[int, ...], ...] = ()
+        self._all = nn.ModuleList(self._modules)
+        if network.classifier is not None:
+            self._all.append(network.classifier)
+        self._all.eval()
+
+    @property
+    def name(self) -> str:
+        """Name in the registry."""
+        return self._name
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """How pictures are prepared for it."""
+        return self._network.input_spec
+
+    @property
+    def weights(self) -> Weights:
+        """Where its weights came from."""
+        return self._network.weights
+
+    @property
+    def stages(self) -> Sequence[str]:
+        """Names of the cuts in order; the last is ``pooled``."""
+        return self._names
+
+    @property
+    def classifier(self) -> nn.Module | None:
+        """The network's own last layer, or None."""
+        return self._network.classifier
+
+    @property
+    def parameters_total(self) -> int:
+        """Number of parameters with its own classifier, as publications count it."""
+        return self._network.parameters_total
+
+    def prefix(self, cut: str) -> FrozenStages:
+        """Return the frozen modules from the input to `cut`, inclusive."""
+        return FrozenStages(self._modules[: self._length(cut)])
+
+    def suffix(self, cut: str) -> nn.Sequential:
+        """Return the trainable modules after `cut`, up to the pooled features."""
+        suffix = nn.Sequential(*self._modules[self._length(cut) :])
+        for parameter in suffix.parameters():
+            parameter.requires_grad_(id(parameter) not in self._fixed)
+        return suffix
+
+    def shape(self, cut: str) -> tuple[int, ...]:
+        """Return the shape of one sample's activations at `cut`, without the batch axis."""
+        if not self._shapes:
+            try:
+                self._shapes = self._dry_run(torch.device("meta"))
+            except (RuntimeError, TypeError):
+                # Some operations have no meta kernel, and some networks keep tensors out of reach:
+                # these are run once for real.
+                self._shapes = self._dry_run(self._device())
+        return self._shapes[self._length(cut)]
+
+    def digest(self, cut: str) -> str:
+        """Return a digest of what `prefix(cut)` computes: architecture, cut, weights, buffers."""
+        length = self._length(cut)
+        stages = list(zip(self._names[:length], self._modules[:length], strict=True))
+        tensors = {
+            f"{stage}.{key}": tensor
+            for stage, module in stages
+            for key, tensor in state_tensors(module).items()
+        }
+        return digest_json(
+            {
+                "version": _DIGEST_VERSION,
+                "architecture": self._network.architecture,
+                "stages": [stage for stage, _ in stages],
+                "tensors": digest_tensors(tensors),
+            }
+        )
+
+    def to(self, device: torch.device) -> None:
+        """Move all modules to a device."""
+        self._all.to(device)
+
+    def _device(self) -> torch.device:
+        return next((p.device for p in self._all.parameters()), torch.device("cpu"))
+
+    def _length(self, cut: str) -> int:
+        """Return how many stages lie before a cut."""
+        if cut == INPUT:
+            return 0
+        group = [i for i, name in enumerate(self._names) if f"{name}.".startswith(f"{cut}.")]
+        if group:
+            return group[-1] + 1
+        hint = nearest(cut, (INPUT, *self._names))
+        around = f"{self._names[0]} … {self._names[-1]}"
+        raise ConfigError(
+            f"cut: expected a stage of {self._name} ({around}), got {cut!r}; {hint}".rstrip("; ")
+        )
+
+    @torch.no_grad()
+    def _dry_run(self, device: torch.device) -> tuple[tuple[int, ...], ...]:
+        """Return the shapes at all cuts, ``input`` first, and leave every tensor and mode alone."""
+        spec = self._network.input_spec
+        x = torch.zeros(1, 3, spec.height, spec.width, device=device)
+        shapes = [tuple(x.shape[1:])]
+        with evaluating(self._all):
+            for module in self._modules:
+                tensors = {name: t.to(device) for name, t in state_tensors(module).items()}
+                x = torch.func.functional_call(module, tensors, (x,))
+                shapes.append(tuple(x.shape[1:]))
+        return tuple(shapes)

@@ -1,0 +1,341 @@
+"""Choosing an engine by measurement: the fastest of those that agree with torch."""
+
+import contextlib
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from headstart._util import files
+from headstart._util.devices import cpu_model, usable_cores
+from headstart._util.hashing import digest_json
+from headstart.backbones.base import Backbone
+from headstart.errors import EngineError
+from headstart.features.engine import (
+    Engine,
+    EngineName,
+    build_engine,
+    installed,
+    micro_batch_size,
+)
+from headstart.features.graph import graph_path
+from headstart.types import FloatArray, JsonDict
+
+TOLERANCE = 1e-3
+"""Largest difference from torch that an engine may have, relative to the largest feature."""
+
+_CANDIDATES: tuple[EngineName, ...] = ("openvino", "onnxruntime")
+_PACKAGES = ("torch", "numpy", "onnxruntime", "openvino")
+_REPEATS = 3
+_SMALL_JOB_SECONDS = 3.0  # about what building and timing the other engines takes
+_TRIAL_SECONDS = 2.0  # no further repeats after this
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTrial:
+    """How one engine did.
+
+    Attributes:
+        name: The engine.
+        build_seconds: Time to make it ready, with imports and export where these were needed.
+        images_per_second: Speed without decoding; None where it was not timed.
+        max_relative_difference: Largest difference from torch's features divided by the largest
+            of torch's features; None where it was not compared.
+        chosen: Whether this engine was taken.
+        reason: Why it was, or was not.
+    """
+
+    name: EngineName
+    build_seconds: float
+    images_per_second: float | None
+    max_relative_difference: float | None
+    chosen: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The engine to use, and what led to it.
+
+    Attributes:
+        engine: Ready to run.
+        trials: One per engine looked at; exactly one is marked as chosen.
+    """
+
+    engine: Engine
+    trials: tuple[EngineTrial, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What an engine is wanted for.
+
+    Attributes:
+        backbone: The network.
+        cut: Where it is cut.
+        network: The backbone's digest at the cut.
+        device: Where torch computes.
+        images: How many pictures are to be extracted.
+        graphs: Folder of exported graphs.
+        memory: Folder where choices are remembered, per machine and network.
+    """
+
+    backbone: Backbone
+    cut: str
+    network: str
+    device: torch.device
+    images: int
+    graphs: Path
+    memory: Path
+
+
+def trial_images(device: torch.device) -> int:
+    """Return how many pictures to try engines on; fewer than that are not worth a trial."""
+    return 2 * micro_batch_size(device)
+
+
+def use_torch(job: Job, reason: str) -> Choice:
+    """Build the torch engine without a trial."""
+    engine, trial = _build("torch", job)
+    return Choice(engine, (replace(trial, chosen=True, reason=reason),))
+
+
+def use_engine(name: EngineName, job: Job, samples: FloatArray) -> Choice:
+    """Build the engine that the user named, and hold it to torch's features.
+
+    Args:
+        name: The engine.
+        job: What it is wanted for.
+        samples: A few of the pictures, float32, shape [n, 3, height, width].
+
+    Returns:
+        The engine and its trial.
+
+    Raises:
+        MissingExtraError: The engine's package is not installed.
+        EngineError: It cannot be built, or does not agree with torch.
+    """
+    if name == "torch":
+        return use_torch(job, "asked for")
+    engine, trial = _build(name, job)
+    reference, _ = _build("torch", job)
+    expected = reference.run(samples)
+    try:
+        trial = _compared(trial, engine, samples, expected)
+    except Exception as error:
+        # A foreign library with its own errors.
+        raise EngineError(
+            f"the engine {name!r} fails on {job.backbone.name} at {job.cut} "
+            f"({type(error).__name__}: {error}): choose the engine 'torch' or 'auto'"
+        ) from error
+    if not _agrees(trial):
+        raise EngineError(
+            f"the engine {name!r} does not agree with torch: it {trial.reason}: "
+            "choose the engine 'torch' or 'auto'"
+        )
+    return Choice(engine, (replace(trial, chosen=True, reason="asked for"),))
+
+
+def choose_engine(job: Job, samples: FloatArray) -> Choice:
+    """Choose the engine with which the job is done soonest, among those that agree with torch.
+
+    On another device than the CPU that is torch. For a small job it is torch, or an engine known
+    from before; else all engines that are installed are built and timed on the samples.
+
+    Args:
+        job: What the engine is wanted for.
+        samples: A few of the pictures, float32, shape [n, 3, height, width].
+
+    Returns:
+        The engine, and how each that was looked at did.
+    """
+    if job.device.type != "cpu":
+        return use_torch(job, f"the device is {job.device.type}, other engines use the CPU")
+    engine, trial = _build("torch", job)
+    expected = engine.run(samples)  # also warms it up
+    reference = _Reference(engine, trial, samples, expected)
+    remembered = _recall(job)
+    if remembered is not None:
+        choice = _use_remembered(job, remembered, reference)
+        if choice is not None:
+            return choice
+    rate = len(samples) / _time(engine, samples)
+    if job.images / rate < _SMALL_JOB_SECONDS:
+        return reference.choice(
+            rate, f"needs {job.images / rate:.1f} s, which is less than trying others takes"
+        )
+    choice = _try_all(job, reference)
+    _remember(job, choice.trials)
+    return choice
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    engine: Engine
+    trial: EngineTrial
+    samples: FloatArray
+    expected: FloatArray
+
+    def choice(self, images_per_second: float | None, reason: str) -> Choice:
+        trial = replace(
+            self.trial,
+            images_per_second=images_per_second,
+            max_relative_difference=0.0,
+            chosen=True,
+            reason=reason,
+        )
+        return Choice(self.engine, (trial,))
+
+
+def _try_all(job: Job, reference: _Reference) -> Choice:
+    engines: dict[EngineName, Engine] = {"torch": reference.engine}
+    trials = {"torch": replace(reference.trial, max_relative_difference=0.0)}
+    for name in _CANDIDATES:
+        if not installed(name):
+            reason = "not installed: pip install 'headstart[engines]'"
+            trials[name] = EngineTrial(name, 0.0, None, None, False, reason)
+            continue
+        start = time.perf_counter()
+        try:
+            engine, trial = _build(name, job)
+            trial = _compared(trial, engine, reference.samples, reference.expected)
+        except Exception as error:
+            # An engine is a foreign library with its own errors; whatever they are, torch works.
+            seconds = time.perf_counter() - start
+            trials[name] = EngineTrial(name, seconds, None, None, False, f"failed: {error}")
+            continue
+        trials[name] = trial
+        if _agrees(trial):
+            engines[name] = engine
+    rates = _race(engines, reference.samples)
+    best = max(rates, key=lambda name: rates[name])
+    for name, rate in rates.items():
+        reason = "the fastest that agrees with torch" if name == best else f"slower than {best}"
+        trials[name] = replace(
+            trials[name], images_per_second=rate, chosen=name == best, reason=reason
+        )
+    return Choice(engines[best], tuple(trials.values()))
+
+
+def _use_remembered(
+    job: Job, remembered: Mapping[str, EngineTrial], reference: _Reference
+) -> Choice | None:
+    old = next(trial for trial in remembered.values() if trial.chosen)
+    torch_rate = remembered["torch"].images_per_second
+    if old.name == "torch":
+        return reference.choice(torch_rate, "the fastest in an earlier trial on this machine")
+    assert old.images_per_second is not None
+    assert torch_rate is not None
+    torch_seconds = job.images / torch_rate
+    if torch_seconds < old.build_seconds + job.images / old.images_per_second:
+        return reference.choice(
+            torch_rate, f"needs {torch_seconds:.1f} s, which is less than building {old.name} takes"
+        )
+    try:
+        engine, trial = _build(old.name, job)
+        trial = _compared(trial, engine, reference.samples, reference.expected)
+    except Exception:
+        return None  # it worked once and does not any more: every engine is tried again
+    if not _agrees(trial):
+        return None
+    reason = "the fastest in an earlier trial on this machine, and agrees with torch again"
+    trial = replace(trial, images_per_second=old.images_per_second, chosen=True, reason=reason)
+    return Choice(engine, (trial,))
+
+
+def _build(name: EngineName, job: Job) -> tuple[Engine, EngineTrial]:
+    start = time.perf_counter()
+    size = micro_batch_size(torch.device("cpu"))
+    graph = graph_path(job.graphs, job.network, job.backbone.input_spec, size)
+    engine = build_engine(name, job.backbone, job.cut, device=job.device, graph=graph)
+    seconds = time.perf_counter() - start
+    return engine, EngineTrial(name, seconds, None, None, False, "")
+
+
+def _compared(
+    trial: EngineTrial, engine: Engine, samples: FloatArray, expected: FloatArray
+) -> EngineTrial:
+    got = engine.run(samples)
+    if got.shape != expected.shape:
+        reason = f"gives features of shape {got.shape[1:]}, torch {expected.shape[1:]}"
+        return replace(trial, reason=reason)
+    if not (np.isfinite(got).all() and np.isfinite(expected).all()):
+        return replace(trial, reason="cannot be compared: some numbers are not finite")
+    largest = float(np.abs(expected).max())
+    difference = float(np.abs(got - expected).max()) / (largest if largest > 0 else 1.0)
+    reason = ""
+    if difference > TOLERANCE:
+        reason = f"differs from torch by {difference:.1e}, allowed {TOLERANCE:.0e}"
+    return replace(trial, max_relative_difference=difference, reason=reason)
+
+
+def _agrees(trial: EngineTrial) -> bool:
+    difference = trial.max_relative_difference
+    return difference is not None and difference <= TOLERANCE
+
+
+def _race(engines: Mapping[EngineName, Engine], samples: FloatArray) -> dict[EngineName, float]:
+    # In turns, so that whatever else the machine does slows all of them alike; the best of each.
+    seconds: dict[EngineName, float] = dict.fromkeys(engines, float("inf"))
+    start = time.perf_counter()
+    for _ in range(_REPEATS):
+        for name, engine in engines.items():
+            seconds[name] = min(seconds[name], _time(engine, samples))
+        if time.perf_counter() - start > _TRIAL_SECONDS:
+            break
+    return {name: len(samples) / seconds[name] for name in engines}
+
+
+def _time(engine: Engine, samples: FloatArray) -> float:
+    start = time.perf_counter()
+    engine.run(samples)
+    return max(time.perf_counter() - start, 1e-9)
+
+
+def _circumstances(job: Job) -> JsonDict:
+    versions = {}
+    for package in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    spec = job.backbone.input_spec
+    return {
+        "cpu": cpu_model(),
+        "cores": usable_cores(),
+        "system": platform.platform(),
+        "versions": versions,
+        "network": job.network,
+        "cut": job.cut,
+        "input": [spec.height, spec.width],
+    }
+
+
+def _memory_path(job: Job) -> Path:
+    return job.memory / f"{digest_json(_circumstances(job))}.json"
+
+
+def _remember(job: Job, trials: tuple[EngineTrial, ...]) -> None:
+    record = {
+        "backbone": job.backbone.name,
+        "circumstances": _circumstances(job),
+        "trials": [asdict(trial) for trial in trials],
+    }
+    with contextlib.suppress(OSError):  # forgetting costs two seconds next time: no reason to fail
+        files.write_json(_memory_path(job), record)
+
+
+def _recall(job: Job) -> dict[str, EngineTrial] | None:
+    try:
+        record = files.read_json(_memory_path(job))
+        trials = {trial["name"]: EngineTrial(**trial) for trial in record["trials"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    chosen = [trial for trial in trials.values() if trial.chosen]
+    if len(chosen) != 1 or chosen[0].name not in ("torch", *_CANDIDATES) or "torch" not in trials:
+        return None
+    timed = chosen[0].images_per_second and trials["torch"].images_per_second
+    return trials if timed else None

@@ -1,0 +1,317 @@
+"""Engines that run a frozen prefix: torch, ONNX Runtime and OpenVINO.
+
+All of them work in micro-batches of one fixed size, the last one filled up with zeros. That is
+fast (four pictures at a time stay in a processor's cache: eager torch runs EfficientNet-Lite0 at
+twice the speed it has with 32), it lets ONNX Runtime and OpenVINO fold every shape to a constant,
+and it makes a picture's features independent of how many others it came with.
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+
+from headstart._util.devices import usable_cores
+from headstart._util.imports import available, optional
+from headstart.backbones.base import Backbone
+from headstart.errors import EngineError
+from headstart.features.graph import (
+    BATCH,
+    INPUT,
+    OUTPUT,
+    frozen_copy,
+    load_graph,
+)
+from headstart.types import FloatArray
+
+EngineName = Literal["torch", "onnxruntime", "openvino"]
+
+
+class Engine(Protocol):
+    """Runs one frozen prefix."""
+
+    @property
+    def name(self) -> str:
+        """``torch``, ``onnxruntime`` or ``openvino``."""
+        ...
+
+    @property
+    def micro_batch(self) -> int:
+        """How many pictures it computes at a time; batches of a multiple of it waste nothing."""
+        ...
+
+    def run(self, batch: FloatArray) -> FloatArray:
+        """Compute features: float32 [n, 3, height, width] -> float32 [n, *shape]."""
+        ...
+
+
+def micro_batch_size(device: torch.device) -> int:
+    """Return how many pictures an engine shall compute at a time on a device."""
+    if device.type != "cpu":
+        return 32
+    # Four keep two cores busy; with more cores, one picture for each.
+    return min(max(4, usable_cores()), 32)
+
+
+def build_engine(
+    name: EngineName, backbone: Backbone, cut: str, *, device: torch.device, graph: Path
+) -> Engine:
+    """Make an engine ready to run.
+
+    Args:
+        name: Which one.
+        backbone: The network; it is left as it is.
+        cut: Where it is cut.
+        device: Where torch computes; the other engines compute on the CPU.
+        graph: Where the exported network is kept, from `headstart.features.graph.graph_path`.
+
+    Returns:
+        The engine.
+
+    Raises:
+        MissingExtraError: The engine's package is not installed.
+        EngineError: The network cannot be exported, or the engine cannot read it.
+    """
+    if name == "torch":
+        return TorchEngine(backbone, cut, device)
+    if name == "onnxruntime":
+        library = optional("onnxruntime", "engines", "the engine 'onnxruntime'")
+    else:
+        library = import_openvino()
+    size = micro_batch_size(torch.device("cpu"))
+    kept = graph.exists()
+    try:
+        try:
+            return _from_graph(name, library, load_graph(backbone, cut, graph, size), backbone)
+        except Exception:
+            if not kept:
+                raise
+            graph.unlink(missing_ok=True)  # perhaps damaged on the disk: export it once more
+            return _from_graph(name, library, load_graph(backbone, cut, graph, size), backbone)
+    except Exception as error:
+        # The exporters and the engines have errors of their own kinds.
+        raise EngineError(
+            f"the engine {name!r} cannot be built for {backbone.name} at {cut} "
+            f"({type(error).__name__}: {_first_line(error)}): choose the engine 'torch'"
+        ) from error
+
+
+def installed(name: EngineName) -> bool:
+    """Return whether an engine's package is there, without importing it."""
+    return name == "torch" or available(name)
+
+
+class TorchEngine:
+    """Eager torch, channels last, on any device: the reference that the others are held to."""
+
+    def __init__(self, backbone: Backbone, cut: str, device: torch.device) -> None:
+        """Copy the prefix to the device.
+
+        Args:
+            backbone: The network; it is left as it is.
+            cut: Where it is cut.
+            device: Where to compute.
+        """
+        module = frozen_copy(backbone, cut)
+        # `nn.Module.to` has no overload for both arguments at once.
+        self._module = module.to(device).to(memory_format=torch.channels_last)
+        self._device = device
+        self._size = micro_batch_size(device)
+
+    @property
+    def name(self) -> str:
+        """The engine's name."""
+        return "torch"
+
+    @property
+    def micro_batch(self) -> int:
+        """How many pictures it computes at a time."""
+        return self._size
+
+    def run(self, batch: FloatArray) -> FloatArray:
+        """Compute features: float32 [n, 3, height, width] -> float32 [n, *shape]."""
+        return in_micro_batches(self._run, batch, self._size)
+
+    def _run(self, chunk: FloatArray) -> FloatArray:
+        pixels = torch.from_numpy(chunk)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            if self._device.type == "cuda":
+                stack.enter_context(_float32_on_cuda())
+                pixels = pixels.pin_memory()
+            moved = pixels.to(self._device, non_blocking=True)
+            out = self._module(moved.contiguous(memory_format=torch.channels_last))
+            result: FloatArray = out.float().cpu().contiguous().numpy()
+        return result
+
+
+class OnnxRuntimeEngine:
+    """ONNX Runtime on the CPU."""
+
+    def __init__(self, runtime: Any, graph: bytes) -> None:
+        """Load a graph.
+
+        Args:
+            runtime: The module `onnxruntime`.
+            graph: From `headstart.features.graph`.
+        """
+        self._size = micro_batch_size(torch.device("cpu"))
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = usable_cores()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors; it warns of harmless things on standard error
+        # Idle threads would otherwise spin on the cores that decode the next pictures.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_free_dimension_override_by_name(BATCH, self._size)
+        self._session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+    @property
+    def name(self) -> str:
+        """The engine's name."""
+        return "onnxruntime"
+
+    @property
+    def micro_batch(self) -> int:
+        """How many pictures it computes at a time."""
+        return self._size
+
+    def run(self, batch: FloatArray) -> FloatArray:
+        """Compute features: float32 [n, 3, height, width] -> float32 [n, *shape]."""
+        return in_micro_batches(self._run, batch, self._size)
+
+    def _run(self, chunk: FloatArray) -> FloatArray:
+        result: FloatArray = self._session.run([OUTPUT], {INPUT: chunk})[0]
+        return result
+
+
+class OpenVinoEngine:
+    """OpenVINO on the CPU, in float32."""
+
+    def __init__(self, openvino: Any, graph: bytes, height: int, width: int) -> None:
+        """Read and compile a graph.
+
+        Args:
+            openvino: The module `openvino`.
+            graph: From `headstart.features.graph`.
+            height: Rows of the input.
+            width: Columns of the input.
+        """
+        self._size = micro_batch_size(torch.device("cpu"))
+        core = openvino.Core()
+        model = core.read_model(graph)
+        model.reshape(openvino.PartialShape([self._size, 3, height, width]))
+        self._compiled = core.compile_model(
+            model,
+            "CPU",
+            {
+                # Without it processors with AMX or AVX512_BF16 compute in bfloat16.
+                "INFERENCE_PRECISION_HINT": "f32",
+                "PERFORMANCE_HINT": "LATENCY",
+                "NUM_STREAMS": "1",
+                "INFERENCE_NUM_THREADS": str(usable_cores()),
+                "ENABLE_CPU_PINNING": False,  # the cores are shared with the decoding threads
+            },
+        )
+
+    @property
+    def name(self) -> str:
+        """The engine's name."""
+        return "openvino"
+
+    @property
+    def micro_batch(self) -> int:
+        """How many pictures it computes at a time."""
+        return self._size
+
+    def run(self, batch: FloatArray) -> FloatArray:
+        """Compute features: float32 [n, 3, height, width] -> float32 [n, *shape]."""
+        return in_micro_batches(self._run, batch, self._size)
+
+    def _run(self, chunk: FloatArray) -> FloatArray:
+        # The output is OpenVINO's own buffer, overwritten by the next call: the caller copies.
+        result: FloatArray = self._compiled(chunk)[0]
+        return result
+
+
+def in_micro_batches(
+    run: Callable[[FloatArray], FloatArray], batch: FloatArray, size: int
+) -> FloatArray:
+    """Run a function that takes exactly `size` rows over a batch of any length.
+
+    Args:
+        run: The function, [size, ...] -> [size, *shape]; its result may be overwritten by the
+            next call.
+        batch: Shape [n, ...].
+        size: Rows per call; the last call is filled up with zeros.
+
+    Returns:
+        Array of float32, shape [n, *shape].
+
+    Raises:
+        ValueError: The batch is empty, so that the shape of the result cannot be known.
+    """
+    if len(batch) == 0:
+        raise ValueError("expected at least one picture, got an empty batch")
+    out: FloatArray | None = None
+    for start in range(0, len(batch), size):
+        chunk = batch[start : start + size]
+        rows = len(chunk)
+        if rows < size:
+            filled = np.zeros((size, *batch.shape[1:]), dtype=np.float32)
+            filled[:rows] = chunk
+            chunk = filled
+        result = run(np.ascontiguousarray(chunk, dtype=np.float32))
+        if out is None:
+            out = np.empty((len(batch), *result.shape[1:]), dtype=np.float32)
+        out[start : start + rows] = result[:rows]
+    assert out is not None
+    return out
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without its telemetry.
+
+    Importing `openvino` imports `openvino_telemetry`, which reports the import to its makers over
+    the network. Where that package is missing OpenVINO uses an empty stand-in of its own: so it
+    is hidden for as long as the import takes.
+
+    Returns:
+        The module.
+    """
+    hide = "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules
+    if hide:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        return optional("openvino", "engines", "the engine 'openvino'")
+    finally:
+        if hide:
+            del sys.modules["openvino_telemetry"]
+
+
+def _from_graph(name: EngineName, library: Any, graph: bytes, backbone: Backbone) -> Engine:
+    if name == "onnxruntime":
+        return OnnxRuntimeEngine(library, graph)
+    spec = backbone.input_spec
+    return OpenVinoEngine(library, graph, spec.height, spec.width)
+
+
+def _float32_on_cuda() -> AbstractContextManager[None]:
+    # cuDNN convolves in TF32 by default, which keeps ten bits of each number: too few for
+    # features that promise float32 and are compared with those of other engines.
+    return torch.backends.cudnn.flags(
+        enabled=True,
+        benchmark=False,
+        deterministic=True,
+        allow_tf32=False,
+        fp32_precision="ieee",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

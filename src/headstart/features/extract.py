@@ -1,0 +1,312 @@
+"""Extracting frozen features: only what is missing, once, straight to the disk."""
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from headstart._util.hashing import digest_bytes
+from headstart.backbones.base import Backbone
+from headstart.data.loader import load_batches
+from headstart.errors import DataError, EngineError
+from headstart.features.choose import (
+    TOLERANCE,
+    Choice,
+    EngineTrial,
+    Job,
+    choose_engine,
+    trial_images,
+    use_engine,
+    use_torch,
+)
+from headstart.features.engine import Engine, EngineName
+from headstart.features.key import Dtype, FeatureKey, feature_key
+from headstart.features.store import FeatureStore, human_bytes
+from headstart.features.table import Features
+from headstart.features.upkeep import engines_folder, graphs_folder
+from headstart.types import FloatArray, ImageSet, IntArray, Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """Features of the pictures that were asked for, and what it took to get them.
+
+    Attributes:
+        features: One row per picture, in the order of the request.
+        extracted: How many pictures went through the network.
+        reused: How many did not: stored before, or the same bytes as another one in the request.
+        engine: The engine, or engines joined by ``+``, that computed these features, now or when
+            they were stored.
+        wall_seconds: All the time it took.
+        images_per_second: Pictures extracted per second, decoding included; 0 where none was.
+        bytes_written: What was added to the store.
+        engine_report: How the engines did that were looked at; empty where none was needed.
+    """
+
+    features: Features
+    extracted: int
+    reused: int
+    engine: str
+    wall_seconds: float
+    images_per_second: float
+    bytes_written: int
+    engine_report: tuple[EngineTrial, ...]
+
+
+def extract(
+    images: ImageSet,
+    indices: Sequence[int] | IntArray,
+    backbone: Backbone,
+    cut: str,
+    *,
+    store: FeatureStore,
+    dtype: Dtype = "float32",
+    engine: EngineName | Literal["auto"] = "auto",
+    device: torch.device,
+    batch_size: int = 32,
+    workers: int = 2,
+    progress: Progress,
+) -> Extraction:
+    """Get the frozen features of pictures from the store, after computing those it lacks.
+
+    Features of a picture do not depend on the batch size, on the order, on the other pictures, or
+    on what was stored before.
+
+    Args:
+        images: Encoded pictures.
+        indices: Which of them, in which order; repeats are allowed.
+        backbone: The network; it is left as it is.
+        cut: Name of the stage after which it is cut.
+        store: Where features are kept.
+        dtype: How numbers are stored; float16 halves the space and keeps 11 bits of each number.
+        engine: What computes: ``auto`` measures and takes the fastest that agrees with torch.
+        device: Where torch computes; the other engines compute on the CPU.
+        batch_size: How many pictures are decoded for one step; it decides how much memory is
+            taken and nothing else.
+        workers: Threads that decode.
+        progress: Is told what happens.
+
+    Returns:
+        The features, memory-mapped, and figures.
+
+    Raises:
+        DataError: A picture cannot be decoded or has changed since it was scanned; it is named.
+        EngineError: The engine that was asked for fails or disagrees with torch, or the network
+            gives features that are not finite numbers.
+        StoreError: The store is damaged, or there is no room for the features.
+        MissingExtraError: The engine that was asked for is not installed.
+    """
+    start = time.perf_counter()
+    known = images.digests
+    digests = [known[int(index)] for index in indices]
+    first: dict[str, int] = {}
+    for digest, index in zip(digests, indices, strict=True):
+        first.setdefault(digest, int(index))
+    request = _Request(
+        images=images,
+        backbone=backbone,
+        cut=cut,
+        key=feature_key(backbone, cut, dtype),
+        shape=tuple(backbone.shape(cut)),
+        store=store,
+        engine=engine,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+    )
+    index_now = store.index(request.key)
+    work = _NOTHING
+    if any(digest not in index_now.rows for digest in first):
+        with store.lock(request.key, progress):
+            # Once more: whoever held the lock until now may have extracted them.
+            index_now = store.index(request.key)
+            missing = {d: i for d, i in first.items() if d not in index_now.rows}
+            if missing:
+                work = _extract_missing(request, missing, len(digests), progress)
+                index_now = store.index(request.key)
+    if not work.extracted:
+        progress.say(
+            f"Features of {backbone.name} at {cut}: all {len(digests):,} already extracted: "
+            "nothing to do"
+        )
+    features = Features(index_now, digests, request.shape, dtype)
+    return Extraction(
+        features=features,
+        extracted=work.extracted,
+        reused=len(digests) - work.extracted,
+        engine="+".join(features.engines),
+        wall_seconds=time.perf_counter() - start,
+        images_per_second=work.extracted / work.seconds if work.extracted else 0.0,
+        bytes_written=work.bytes_written,
+        engine_report=work.trials,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    images: ImageSet
+    backbone: Backbone
+    cut: str
+    key: FeatureKey
+    shape: tuple[int, ...]
+    store: FeatureStore
+    engine: EngineName | Literal["auto"]
+    device: torch.device
+    batch_size: int
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    extracted: int
+    seconds: float
+    bytes_written: int
+    trials: tuple[EngineTrial, ...]
+
+
+_NOTHING = _Work(0, 0.0, 0, ())
+
+
+def _extract_missing(
+    request: _Request, missing: Mapping[str, int], asked: int, progress: Progress
+) -> _Work:
+    name = f"{request.backbone.name} at {request.cut}"
+    needed, free = request.store.check_room(len(missing), request.shape, request.key)
+    progress.say(
+        f"Features of {name}: {len(missing):,} of {asked:,} pictures to extract, "
+        f"{asked - len(missing):,} reused; needs {human_bytes(needed)} of disk, "
+        f"{human_bytes(free)} are free"
+    )
+    images = _Unchanged(request.images)
+    positions = list(missing.values())
+    choice = _choose(request, images, positions)
+    for trial in choice.trials:
+        progress.say(_describe(trial))
+    about = {"backbone": request.backbone.name, "weights": request.backbone.weights.origin}
+    start = time.perf_counter()
+    with (
+        request.store.writer(
+            request.key, request.shape, engine=choice.engine.name, about=about
+        ) as writer,
+        closing(_computed(request, images, missing, choice.engine, progress)) as computed,
+    ):
+        for digests, rows in computed:
+            writer.write(digests, rows)
+    seconds = time.perf_counter() - start
+    return _Work(len(missing), seconds, writer.bytes_written, choice.trials)
+
+
+def _choose(request: _Request, images: ImageSet, positions: Sequence[int]) -> Choice:
+    job = Job(
+        backbone=request.backbone,
+        cut=request.cut,
+        network=request.key.backbone,
+        device=request.device,
+        images=len(positions),
+        graphs=graphs_folder(request.store.root),
+        memory=engines_folder(request.store.root),
+    )
+    if request.engine == "torch":
+        return use_torch(job, "asked for")
+    tried = trial_images(request.device)
+    if request.engine == "auto" and len(positions) <= tried:
+        return use_torch(job, f"for {len(positions)} pictures no trial is worth while")
+    # Read, decoded and put away before any engine is built: what is timed then has the processor
+    # to itself.
+    spec = request.backbone.input_spec
+    chosen = positions[:tried]
+    with closing(load_batches(images, chosen, spec, len(chosen), workers=request.workers)) as some:
+        samples = next(some)
+    if request.engine == "auto":
+        return choose_engine(job, samples)
+    return use_engine(request.engine, job, samples)
+
+
+def _computed(
+    request: _Request,
+    images: ImageSet,
+    missing: Mapping[str, int],
+    engine: Engine,
+    progress: Progress,
+) -> Generator[tuple[list[str], FloatArray], None, None]:
+    digests, positions = list(missing), list(missing.values())
+    # A multiple of what the engine computes at a time, so that only the last batch is filled up.
+    step = max(request.batch_size // engine.micro_batch, 1) * engine.micro_batch
+    loaded = load_batches(
+        images, positions, request.backbone.input_spec, step, workers=request.workers
+    )
+    start = 0
+    with closing(loaded) as batches, progress.task("extracting", len(missing), "images") as task:
+        for batch in batches:
+            stop = start + len(batch)
+            names = [images.names[position] for position in positions[start:stop]]
+            yield digests[start:stop], _run(engine, batch, request, names)
+            task.advance(len(batch))
+            start = stop
+
+
+def _run(engine: Engine, batch: FloatArray, request: _Request, names: list[str]) -> FloatArray:
+    try:
+        rows = engine.run(batch)
+    except Exception as error:
+        # A foreign library with its own errors, from lack of memory to a lost device.
+        raise EngineError(
+            f"the engine {engine.name!r} failed on {len(batch)} pictures, the first "
+            f"{names[0]!r} ({type(error).__name__}: {error}): what was extracted before is kept; "
+            "try another engine, a smaller input or a smaller network"
+        ) from error
+    if rows.shape[1:] != request.shape:
+        raise EngineError(
+            f"{request.backbone.name} at {request.cut}: expected features of shape "
+            f"{request.shape}, the engine {engine.name!r} gave {rows.shape[1:]}"
+        )
+    finite = np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+    if not finite.all():
+        raise EngineError(
+            f"{names[int(np.argmin(finite))]!r}: {request.backbone.name} at {request.cut} gives "
+            f"features that are not finite numbers (engine {engine.name!r}): are its weights whole?"
+        )
+    return rows
+
+
+def _describe(trial: EngineTrial) -> str:
+    parts = [f"{trial.name}: {trial.reason}"]
+    if trial.images_per_second is not None:
+        parts.append(f"{trial.images_per_second:,.0f} images/s")
+    if trial.max_relative_difference:
+        parts.append(
+            f"differs from torch by {trial.max_relative_difference:.0e} of the largest feature "
+            f"(allowed {TOLERANCE:.0e})"
+        )
+    return ("  engine " if trial.chosen else "  not ") + ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unchanged:
+    """Pictures whose bytes are compared with their digests at each reading.
+
+    Features stored under the digest of other bytes would be wrong for ever.
+    """
+
+    images: ImageSet
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self.images.names
+
+    @property
+    def digests(self) -> Sequence[str]:
+        return self.images.digests
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, index: int) -> bytes:
+        data = self.images.read(index)
+        if digest_bytes(data) != self.images.digests[index]:
+            raise DataError("has changed since the data set was scanned: repeat your command")
+        return data

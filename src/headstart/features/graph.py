@@ -1,0 +1,118 @@
+"""A frozen prefix as an ONNX graph: what ONNX Runtime and OpenVINO read."""
+
+import contextlib
+import copy
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from headstart._util import files
+from headstart._util.hashing import digest_json
+from headstart.backbones.base import Backbone
+from headstart.types import InputSpec
+
+INPUT, OUTPUT, BATCH = "images", "features", "batch"
+"""Names in the graph: its input, its output, and the one axis whose size is left open."""
+
+
+def frozen_copy(backbone: Backbone, cut: str) -> nn.Module:
+    """Return a copy of a prefix in evaluation mode, without gradients.
+
+    A copy, because the stages are shared with the backbone: what an engine does to its network
+    (memory layout, device, evaluation mode) must not reach the one that is trained.
+    """
+    return copy.deepcopy(backbone.prefix(cut)).eval().requires_grad_(False)
+
+
+def load_graph(backbone: Backbone, cut: str, path: Path, batch: int) -> bytes:
+    """Return the ONNX graph of a prefix: from a file, or exported now and kept there.
+
+    Args:
+        backbone: The network.
+        cut: Where it is cut.
+        path: Where the graph is kept, from `graph_path`.
+        batch: Size of the batches that it will be run on. The axis is left open, but a network
+            that looks at its size may come out fixed to the example's.
+
+    Returns:
+        A model with one input ``images`` [batch, 3, height, width] and one output ``features``.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        data = path.read_bytes()
+        with contextlib.suppress(OSError):  # a folder that cannot be written can be read
+            os.utime(path)  # "last used", for prune
+        return data
+    spec = backbone.input_spec
+    example = torch.zeros(batch, 3, spec.height, spec.width)
+    data = _export(frozen_copy(backbone, cut).cpu(), example)
+    with contextlib.suppress(OSError):  # keeping it saves a second next time: not worth failing
+        files.write_bytes(path, data)
+    return data
+
+
+def graph_path(folder: Path, network: str, spec: InputSpec, batch: int) -> Path:
+    """Return where the graph of a prefix is kept, whether it is there or not.
+
+    Args:
+        folder: The folder of graphs.
+        network: The backbone's digest at the cut.
+        spec: Its input, of which the size counts.
+        batch: Size of the batches that it will be run on.
+
+    Returns:
+        A path named by what the graph computes.
+    """
+    parts = [network, batch, spec.height, spec.width, torch.__version__]
+    return folder / f"{digest_json(parts)}.onnx"
+
+
+def _export(module: nn.Module, example: torch.Tensor) -> bytes:
+    # Both exporters warn: of their own future, of every Python number they see. The filters are
+    # put back when the block ends; no thread of ours runs meanwhile.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return _export_by_tracing(module, example)
+        except Exception:
+            # Whatever it was (an operator it does not know, or the exporter is gone from a newer
+            # torch): the other exporter decides, and its error is the one to read.
+            return _export_by_dynamo(module, example)
+
+
+def _export_by_tracing(module: nn.Module, example: torch.Tensor) -> bytes:
+    # Deprecated by torch, and still the first choice: for EfficientNet-Lite0 it takes 0.8 s where
+    # the one below takes 7 to 10 s, as long as torch needs for the features of 1,000 pictures.
+    # Its graphs compute paddings from shapes at run time, which cost ONNX Runtime a third of its
+    # speed; with the batch size fixed at load time (see `engine`) they fold to constants.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "graph.onnx"
+        torch.onnx.export(
+            module,
+            (example,),
+            path,
+            dynamo=False,
+            verbose=False,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
+        )
+        return path.read_bytes()
+
+
+def _export_by_dynamo(module: nn.Module, example: torch.Tensor) -> bytes:
+    program = torch.onnx.export(
+        module,
+        (example,),
+        dynamo=True,
+        verbose=False,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+    )
+    assert program is not None, "the exporter returns a program where no file is named"
+    data: bytes = program.model_proto.SerializeToString()
+    return data

@@ -1,0 +1,49 @@
+"""What frozen features depend on, as one digest: the name of their folder in the store."""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from headstart._util.hashing import digest_json
+from headstart.backbones.base import Backbone
+from headstart.types import InputSpec, JsonDict
+
+Dtype = Literal["float32", "float16"]
+
+FORMAT_VERSION = 1
+"""Goes up when the layout or the meaning of stored features changes: old entries are not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureKey:
+    """Everything that decides what the features of a given picture are.
+
+    The picture itself is the other half: inside a key a sample is known by the SHA-256 of its
+    encoded bytes. No name and no path takes part, so a picture that lies in two data sets is
+    extracted once, and a picture of which one pixel changes is a new one.
+
+    Attributes:
+        backbone: Digest of what the prefix computes: architecture, weights, buffers.
+        cut: Name of the stage after which the network is cut.
+        input: How pictures are prepared.
+        dtype: How features are stored.
+        format_version: Layout of the stored files.
+    """
+
+    backbone: str
+    cut: str
+    input: InputSpec
+    dtype: Dtype
+    format_version: int = FORMAT_VERSION
+
+    def parts(self) -> JsonDict:
+        """Return the parts as JSON-like values, readable by people."""
+        return asdict(self)
+
+    def digest(self) -> str:
+        """Return the key: 64 hex digits that change when any part does."""
+        return digest_json(self.parts())
+
+
+def feature_key(backbone: Backbone, cut: str, dtype: Dtype) -> FeatureKey:
+    """Return the key of a backbone's features at a cut."""
+    return FeatureKey(backbone.digest(cut), cut, backbone.input_spec, dtype)

@@ -1,0 +1,101 @@
+"""Stored features as one table, read from the disk as they are asked for."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.features.key import Dtype
+from headstart.features.shard import open_rows
+from headstart.features.store import Index
+from headstart.types import FloatArray, IntArray
+
+_MAX_OPEN_SHARDS = 256  # each holds a file descriptor, of which a process has 1,024 by default
+
+
+class Features:
+    """The features of n pictures, in the order they were asked for; whatever the shape of one.
+
+    Numbers stay on the disk, memory-mapped, until `gather` or `load` copies them.
+    """
+
+    def __init__(
+        self, index: Index, digests: Sequence[str], shape: tuple[int, ...], dtype: Dtype
+    ) -> None:
+        """Look up where each picture's features are.
+
+        Args:
+            index: Where the samples of the key lie.
+            digests: The pictures, in the table's order; all of them in the index; repeats are
+                allowed.
+            shape: Shape of one picture's features.
+            dtype: How they are stored.
+        """
+        self._shards = index.shards
+        places = np.array([index.rows[digest] for digest in digests], dtype=np.int64)
+        self._places = places.reshape(len(digests), 2)
+        self._shape, self._dtype = shape, np.dtype(dtype)
+        self._open: OrderedDict[int, npt.NDArray[Any]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one picture's features."""
+        return self._shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """How the numbers are stored; what `gather` and `load` return is float32."""
+        return self._dtype
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Names of the engines that computed these features, sorted."""
+        used = np.unique(self._places[:, 0])
+        return tuple(sorted({self._shards[position].engine for position in used}))
+
+    def gather(self, positions: IntArray | Sequence[int]) -> FloatArray:
+        """Copy the features of some pictures.
+
+        Args:
+            positions: Where they are in the table, int, shape [k]; in any order, repeats allowed.
+
+        Returns:
+            Array of float32, shape [k, *shape].
+
+        Raises:
+            IndexError: A position is negative or not below the length.
+            StoreError: A shard has been damaged or deleted since the table was made.
+        """
+        wanted = np.asarray(positions, dtype=np.int64).reshape(-1)
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
+            raise IndexError(
+                f"expected positions from 0 to {len(self) - 1}, "
+                f"got some from {wanted.min()} to {wanted.max()}"
+            )
+        out = np.empty((len(wanted), *self._shape), dtype=np.float32)
+        shards, rows = self._places[wanted, 0], self._places[wanted, 1]
+        # Shard by shard, and in each in the order of the file, so that pages are read once.
+        order = np.lexsort((rows, shards))
+        starts = np.flatnonzero(np.diff(shards[order], prepend=-1))
+        for group in np.split(order, starts[1:]) if len(starts) else []:
+            out[group] = self._rows(int(shards[group[0]]))[rows[group]]
+        return out
+
+    def load(self) -> FloatArray:
+        """Copy everything: float32, shape [n, *shape]."""
+        return self.gather(np.arange(len(self)))
+
+    def _rows(self, position: int) -> npt.NDArray[Any]:
+        found = self._open.get(position)
+        if found is None:
+            found = open_rows(self._shards[position])
+            self._open[position] = found
+            if len(self._open) > _MAX_OPEN_SHARDS:
+                self._open.popitem(last=False)
+        self._open.move_to_end(position)
+        return found

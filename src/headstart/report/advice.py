@@ -1,0 +1,301 @@
+"""Rules that turn results into advice: pure functions, each sentence with the rows it rests on.
+
+Validation chooses; test only reports. Two scores are called indistinguishable where the lower lies
+inside the 95% interval of the higher (or, for paired comparisons, where the interval of the
+difference holds zero).
+"""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from headstart.report import fit_advice, lookup, setting_advice
+from headstart.report.text import (
+    Measured,
+    count,
+    duration,
+    listing,
+    percent,
+    percent_score,
+    plural,
+    points,
+    quantity,
+    times,
+)
+from headstart.types import JsonDict, StepRecord
+
+_MOST_NAMED = 5  # a sentence that names more models is not read
+AGREEMENT_WANTED = 0.999  # two models that agree on fewer pictures are not the same model
+
+
+def advise(results: JsonDict, histories: Mapping[str, Sequence[StepRecord]]) -> JsonDict:
+    """Return the recommendation that a run's results support.
+
+    Args:
+        results: The content of results.json; its ``recommendation`` is not read.
+        histories: Records of the curves by model name; a model without any gets no verdict on its
+            fit. Names such as ``sweeps/b`` may be there and are not used.
+
+    Returns:
+        ``{"model": name or None, "sentences": [{"topic", "text", "rows"}]}``: data problems first,
+        then the model, the settings, the fit, the labels and the acceleration. Every entry of
+        ``rows`` names a row of the results: ``models/NAME``, ``sweeps/NAME``, ``comparisons/I``,
+        ``data/problems/I``, ``data/left_out``, ``data/counts`` or ``experiment/notes/I``.
+    """
+    ranked = lookup.by_preference(results)
+    best = ranked[0] if ranked else None
+    sentences = _data(results)
+    sentences += _no_model(results) if best is None else _model(results, ranked)
+    sentences += _notes(results)
+    sentences += setting_advice.sweeps(results)
+    sentences += fit_advice.curves(results, histories, best)
+    sentences += _labels(results)
+    sentences += _comparisons(results)
+    return {"model": None if best is None else best["name"], "sentences": sentences}
+
+
+def _say(topic: str, text: str, *rows: str) -> JsonDict:
+    return {"topic": topic, "text": text, "rows": list(rows)}
+
+
+def _data(results: JsonDict) -> list[JsonDict]:
+    """Problems of the data, errors before warnings; notes are left to the table."""
+    data = results.get("data") or {}
+    problems = list(enumerate(data.get("problems") or ()))
+    said = []
+    for severity, opening in (("error", "Mend the data first: "), ("warning", "Check the data: ")):
+        for i, problem in problems:
+            if problem.get("severity") != severity:
+                continue
+            text = opening + str(problem.get("text") or problem.get("kind")).strip().rstrip(".")
+            if problem.get("kind") == "duplicate-across-splits":
+                text += "; scores on those splits flatter"
+            said.append(_say("data", text + ".", f"data/problems/{i}"))
+    left_out = data.get("left_out") or ()
+    if left_out and not said:
+        said.append(
+            _say(
+                "data",
+                f"{plural(len(left_out), 'file was', 'files were')} left out.",
+                "data/left_out",
+            )
+        )
+    return said
+
+
+def _notes(results: JsonDict) -> list[JsonDict]:
+    """Stand-ins and other conditions that the experiment itself states."""
+    notes = (results.get("experiment") or {}).get("notes") or ()
+    return [
+        _say("model", f"Bear in mind: {str(note).strip()}", f"experiment/notes/{i}")
+        for i, note in enumerate(notes)
+    ]
+
+
+def _no_model(results: JsonDict) -> list[JsonDict]:
+    models = lookup.models(results)
+    rows = [f"models/{m['name']}" for m in models]
+    if not models:
+        return []
+    if all(m.get("state") == "diverged" for m in models):
+        text = (
+            "No model can be recommended: every one diverged. Lower the learning rate by a factor "
+            "of ten, or the momentum, and run again."
+        )
+    else:
+        text = "No model can be recommended: none has an accuracy to choose by."
+    return [_say("model", text, *rows)]
+
+
+def _model(results: JsonDict, ranked: Sequence[JsonDict]) -> list[JsonDict]:
+    """Which model to choose, what is indistinguishable from it, and whether it learnt anything."""
+    best, others = ranked[0], ranked[1:]
+    split = lookup.choosing_split(results)
+    word = lookup.split_word(split)
+    chosen = lookup.metric(best, split, "accuracy")
+    assert chosen is not None  # by_preference returns only models that have it
+    name = lookup.quoted(results, best["name"])
+    test = lookup.metric(best, "test", "accuracy")
+    rows = [f"models/{best['name']}"]
+    opening = (
+        f"Use {name}: it has the highest {word} accuracy, {percent_score(chosen)}"
+        if others
+        else (f"Use {name}: its {word} accuracy is {percent_score(chosen)}")
+    )
+    text = opening + "."
+    if split != "test" and test is not None:
+        text += f" Its test accuracy, which took no part in the choice, is {percent_score(test)}."
+    if split == "test":
+        text += " No model has a validation score: test chose, and so this figure flatters."
+    said = [_say("model", text, *rows)]
+
+    near = [m for m in others if _near(m, split, chosen) and _same_labels(m, best)]
+    if near:
+        shown = near if len(near) <= _MOST_NAMED else near[: _MOST_NAMED - 1]
+        named = lookup.naming(results, [m["name"] for m in near], _MOST_NAMED)
+        text = (
+            f"On {word}, {named} {'is' if len(near) == 1 else 'are'} indistinguishable from "
+            f"{name}: {_span([_value(m, split) for m in near])}, inside its interval."
+        )
+        text += _cheaper(best, near)
+        said.append(_say("model", text, *rows, *(f"models/{m['name']}" for m in shown)))
+    for m in lookup.models(results):
+        if m.get("state") == "diverged":
+            text = f"{lookup.quoted(results, m['name'])} diverged and is not a candidate."
+            said.append(_say("model", text, f"models/{m['name']}"))
+    share = lookup.majority_share(results, "test")
+    if share is not None and test is not None and not lookup.apart(test, Measured(share)):
+        text = (
+            f"{name} does not beat always answering the most frequent class, which is right on "
+            f"{percent(share)} of the test pictures."
+        )
+        said.append(_say("model", text, *rows, "data/counts"))
+    return said
+
+
+def _span(values: Sequence[float | None]) -> str:
+    """Write a few figures one by one, many by their ends."""
+    known = [v for v in values if v is not None]
+    if len(known) <= _MOST_NAMED:
+        return listing([percent(v) for v in known])
+    return f"{percent(min(known))} to {percent(max(known))}"
+
+
+def _value(model: JsonDict, split: str) -> float | None:
+    score = lookup.metric(model, split, "accuracy")
+    return None if score is None else score.value
+
+
+def _near(model: JsonDict, split: str, chosen: Measured) -> bool:
+    score = lookup.metric(model, split, "accuracy")
+    return score is not None and not lookup.apart(chosen, score)
+
+
+def _same_labels(a: JsonDict, b: JsonDict) -> bool:
+    return bool(a.get("labels_per_class") == b.get("labels_per_class"))
+
+
+def _cheaper(best: JsonDict, near: Sequence[JsonDict]) -> str:
+    """Say where the choice also costs less, or where a near one would."""
+    seconds = lookup.training_seconds(best)
+    slower = [s for m in near if (s := lookup.training_seconds(m)) is not None]
+    if seconds is None or not slower:
+        return ""
+    if max(slower) > 2 * seconds:
+        longest = duration(max(slower))
+        return f" It took {duration(seconds)}, the slowest of them {longest}."
+    if min(slower) < seconds / 2:
+        shortest = duration(min(slower))
+        return f" It took {duration(seconds)}, the quickest of them {shortest}."
+    return ""
+
+
+def _labels(results: JsonDict) -> list[JsonDict]:
+    """What another doubling of the labels brings."""
+    split = lookup.choosing_split(results)
+    groups: dict[str, dict[int, list[tuple[str, Measured]]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for model in lookup.models(results):
+        score, labels = lookup.metric(model, split, "accuracy"), model.get("labels_per_class")
+        if labels and score is not None and lookup.complete(model):
+            kind = json.dumps([model.get("backbone"), model.get("mode"), model.get("head")])
+            groups[kind][labels].append((model["name"], score))
+    said = []
+    for group in groups.values():
+        if len(group) < 2:
+            continue
+        numbers = sorted(group)
+        means = [_mean([s for _, s in group[n]]) for n in numbers]
+        steps = []
+        for i in range(1, len(numbers)):
+            doublings = math.log2(numbers[i] / numbers[i - 1])
+            gain = (means[i].value - means[i - 1].value) / doublings
+            span = f"{count(numbers[i - 1])} to {count(numbers[i])}"
+            steps.append(f"{points(gain)} points per doubling from {span}")
+        word = lookup.split_word(split)
+        text = (
+            f"From {count(numbers[0])} to {count(numbers[-1])} labels per class, {word} accuracy "
+            f"goes from {percent(means[0].value)} to {percent(means[-1].value)}: "
+            f"{listing(steps)}. "
+        )
+        gained = means[-1].value > means[-2].value and lookup.apart(means[-1], means[-2])
+        text += (
+            "More labels still pay."
+            if gained
+            else "The last step lies within the interval: more labels no longer pay measurably."
+        )
+        said.append(_say("labels", text, *(f"models/{m}" for n in numbers for m, _ in group[n])))
+    return said
+
+
+def _mean(scores: Sequence[Measured]) -> Measured:
+    if len(scores) == 1:
+        return scores[0]
+    lows = [s.low for s in scores if s.low is not None]
+    highs = [s.high for s in scores if s.high is not None]
+    whole = len(lows) == len(highs) == len(scores)
+    return Measured(
+        sum(s.value for s in scores) / len(scores),
+        sum(lows) / len(lows) if whole else None,
+        sum(highs) / len(highs) if whole else None,
+    )
+
+
+def _comparisons(results: JsonDict) -> list[JsonDict]:
+    """The measured gain of acceleration, and paired differences between other models."""
+    said = []
+    for i, pair in enumerate(results.get("comparisons") or ()):
+        a, b = (lookup.quoted(results, pair[side]) for side in ("a", "b"))
+        rows = (f"comparisons/{i}", *_known(results, pair["a"], pair["b"]))
+        if pair.get("speedup") is not None:
+            said.append(_say("acceleration", _speedup(results, pair, a, b), *rows))
+        elif (difference := lookup.measured(pair.get("accuracy_difference"))) is not None:
+            said.append(_say("model", _difference(pair, difference, a, b), *rows))
+    return said
+
+
+def _known(results: JsonDict, *names: str) -> list[str]:
+    return [f"models/{n}" for n in names if lookup.model_named(results, n) is not None]
+
+
+def _speedup(results: JsonDict, pair: JsonDict, a: str, b: str) -> str:
+    speedup = float(pair["speedup"])
+    took = f"{a} took {duration(pair.get('seconds_a'))}, {b} {duration(pair.get('seconds_b'))}"
+    if speedup > 1:
+        text = f"{took}: {times(speedup)} as fast."
+    else:
+        text = f"{took}: nothing was gained (the ratio is {times(speedup)})."
+    agreement, n = pair.get("agreement"), pair.get("agreement_n")
+    if agreement is not None and n:
+        same = round(agreement * n)
+        word = lookup.split_word(pair.get("split") or "test")
+        text += f" They predict the same class for {count(same)} of {count(n)} {word} pictures"
+        text += "" if same == n else f" ({percent(agreement, 2)})"
+        relative = pair.get("weights_relative_difference")
+        if relative is not None:
+            text += f", and their trained weights differ by {quantity(relative, 2)} (relative)"
+        text += "."
+        if agreement < AGREEMENT_WANTED:
+            text += f" That is less than {percent(AGREEMENT_WANTED)}: they are not the same model."
+    fast = lookup.model_named(results, pair["a"]) or {}
+    if fast.get("images_reused") and not fast.get("images_extracted"):
+        text += (
+            " The features were in the store already; a first run also pays for extracting them."
+        )
+    return text
+
+
+def _difference(pair: JsonDict, difference: Measured, a: str, b: str) -> str:
+    word = lookup.split_word(pair.get("split") or "test")
+    interval = difference.interval
+    text = f"{points(difference.value)} points"
+    if interval is not None:
+        text += f" ({points(interval[0])} to {points(interval[1])})"
+    opening = f"{a} against {b}, on the same {word} pictures: {text} of accuracy"
+    if interval is None:
+        return opening + "."
+    if interval[0] <= 0 <= interval[1]:
+        return f"{opening}; the two are indistinguishable."
+    return f"{opening}; {a if difference.value > 0 else b} is better."

@@ -1,0 +1,73 @@
+"""Renders a view as one HTML file that needs nothing else: no network, no scripts, no fonts."""
+
+import re
+
+from headstart.report import figures
+from headstart.report.numbering import row_anchor
+from headstart.report.records import Column, Figure, ReportView, Table
+
+_MANY_ROWS = 24
+_RANGE = re.compile(r"\(?[\d.]+–[\d.]+%?\)?")
+
+
+def to_html(view: ReportView) -> str:
+    """Render a report.
+
+    Args:
+        view: The full view.
+
+    Returns:
+        A complete page. Every text of a user is escaped.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("headstart.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["prose"] = _prose
+    return environment.get_template("report.html.j2").render(
+        view=view,
+        drawing=_drawing,
+        groups=_groups,
+        row_anchor=row_anchor,
+        many_rows=_MANY_ROWS,
+    )
+
+
+def _prose(text: str) -> str:
+    """Escape a text, and keep each range of figures on one line."""
+    import markupsafe
+
+    escaped = str(markupsafe.escape(text))
+    return markupsafe.Markup(_RANGE.sub(r'<span class="whole">\g<0></span>', escaped))
+
+
+def _drawing(figure: Figure, phone: bool) -> str:
+    """Return a chart's SVG; it is ours, and the one thing that is not escaped again."""
+    import markupsafe
+
+    key = f"figure-{figure.number}-{'phone' if phone else 'screen'}"
+    return markupsafe.Markup(
+        figures.draw(figure.plot, "phone" if phone else "screen", key, figure.alt)
+    )
+
+
+def _groups(table: Table) -> tuple[tuple[str, int], ...]:
+    """Return the upper row of heads: (text, number of columns); nothing where there are none."""
+    if not any(column.group for column in table.columns):
+        return ()
+    groups: list[tuple[str, int]] = []
+    before: Column | None = None
+    for column in table.columns:
+        if before is not None and column.group and column.group == before.group:
+            name, width = groups.pop()
+            groups.append((name, width + 1))
+        else:
+            groups.append((column.group, 1))
+        before = column
+    return tuple(groups)

@@ -1,0 +1,110 @@
+"""Reads a finished run folder: results.json and the histories beside it."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headstart.errors import RunError
+from headstart.report.text import clean
+from headstart.types import JsonDict, StepRecord
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        results: The content of results.json, every text fit to be shown.
+        histories: Curves by model name, and by ``sweeps/NAME`` with the member of each record.
+    """
+
+    results: JsonDict
+    histories: Mapping[str, tuple[StepRecord, ...]]
+
+
+def load_run(run_folder: Path) -> Run:
+    """Read a run folder.
+
+    Args:
+        run_folder: The folder that a run has written.
+
+    Returns:
+        Its results and histories; a history that is not there is left out.
+
+    Raises:
+        RunError: The folder holds no results.json, or one that cannot be read.
+    """
+    path = run_folder / "results.json"
+    try:
+        # NaN is not JSON and never written; a file edited by hand may hold it all the same.
+        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{run_folder} is not a finished run: expected the file results.json in it; "
+            "give the folder that 'headstart run' printed"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read as JSON: {error}") from error
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise RunError(
+            f"{path}: expected schema_version {SCHEMA_VERSION}, got {version!r}; "
+            "render it with the version of Headstart that wrote it"
+        )
+    places = [(m.get("name"), m) for m in raw.get("models") or ()]
+    places += [(f"sweeps/{s.get('name')}", s) for s in raw.get("sweeps") or ()]
+    histories = {}
+    for name, owner in places:
+        steps = _read_history(run_folder, owner.get("history"))
+        if steps:
+            histories[clean(name)] = steps
+    return Run(_cleaned(raw), histories)
+
+
+def _read_history(run_folder: Path, relative: str | None) -> tuple[StepRecord, ...]:
+    """Return the records of a history.parquet, or nothing where there is none."""
+    if not relative or "\0" in relative:
+        return ()
+    path = (run_folder / relative).resolve()
+    if not path.is_relative_to(run_folder.resolve()) or not path.is_file():
+        return ()
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        rows = parquet.read_table(path).to_pylist()
+    except pa.ArrowException as error:
+        raise RunError(f"{path} cannot be read as Parquet: {error}") from error
+    return tuple(
+        StepRecord(
+            member=int(row.get("member") or 0),
+            stage=int(row.get("stage") or 0),
+            epoch=int(row["epoch"]),
+            split=str(row["split"]),
+            loss=_number(row.get("loss")),
+            accuracy=_number(row.get("accuracy")),
+            learning_rate=_number(row.get("learning_rate")),
+            seconds=_number(row.get("seconds")),
+        )
+        for row in rows
+    )
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _cleaned(value: Any) -> Any:
+    """Return a JSON value whose texts and keys can all be shown."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [_cleaned(v) for v in value]
+    if isinstance(value, dict):
+        return {clean(k): _cleaned(v) for k, v in value.items()}
+    return value

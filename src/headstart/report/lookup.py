@@ -1,0 +1,205 @@
+"""Finds things in results.json, whose optional parts may be missing."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headstart.report.text import Measured, listing, plural, setting
+from headstart.types import JsonDict
+
+SPLITS = ("train", "val", "test")
+_SPLIT_WORDS = {"train": "training", "val": "validation", "test": "test"}
+
+
+def measured(score: Any) -> Measured | None:
+    """Return a score of results.json as a record, or None where it is missing."""
+    if not isinstance(score, Mapping) or score.get("value") is None:
+        return None
+    return Measured(score["value"], score.get("low"), score.get("high"), score.get("n"))
+
+
+def metric(owner: Mapping[str, Any], split: str, name: str) -> Measured | None:
+    """Return a score of a model or sweep member.
+
+    Args:
+        owner: An entry of ``models`` or of a sweep's ``members``.
+        split: ``train``, ``val`` or ``test``.
+        name: Such as ``accuracy``.
+
+    Returns:
+        The score, or None where the model has none (it diverged, or has no such split).
+    """
+    return measured(((owner.get("metrics") or {}).get(split) or {}).get(name))
+
+
+def split_word(split: str) -> str:
+    """Return the word for a split: ``val`` is validation."""
+    return _SPLIT_WORDS.get(split, split)
+
+
+def models(results: JsonDict) -> list[JsonDict]:
+    """Return all models."""
+    return list(results.get("models") or ())
+
+
+def model_named(results: JsonDict, name: str | None) -> JsonDict | None:
+    """Return the model of a name, or None."""
+    return next((m for m in models(results) if m["name"] == name), None)
+
+
+def title(results: JsonDict, name: str) -> str:
+    """Return a model's title for people, or its name."""
+    model = model_named(results, name)
+    return str((model or {}).get("title") or name)
+
+
+def quoted(results: JsonDict, name: str) -> str:
+    """Return a model's title in quotation marks, to stand in a sentence."""
+    return f"“{title(results, name)}”"
+
+
+def naming(results: JsonDict, names: Sequence[str], most: int) -> str:
+    """Return models by their titles: “A”, “B” and 12 others where there are more than `most`."""
+    if len(names) <= most:
+        return listing([quoted(results, n) for n in names])
+    shown = [quoted(results, n) for n in names[: most - 1]]
+    return listing([*shown, plural(len(names) - len(shown), "other")])
+
+
+def complete(owner: Mapping[str, Any]) -> bool:
+    """Return whether a model or member finished."""
+    return bool(owner.get("state", "complete") == "complete")
+
+
+def choosing_split(results: JsonDict) -> str:
+    """Return the split that chooses: validation, or test where only that was scored."""
+    scored = [s for s in ("val", "test") if any(metric(m, s, "accuracy") for m in models(results))]
+    return scored[0] if scored else "val"
+
+
+def training_seconds(model: Mapping[str, Any]) -> float | None:
+    """Return the wall seconds of all stages, or None where they are not known."""
+    stages = model.get("stages") or ()
+    known = [s["wall_seconds"] for s in stages if s.get("wall_seconds") is not None]
+    return sum(known) if known else None
+
+
+def by_preference(results: JsonDict) -> list[JsonDict]:
+    """Return the finished models, the one to choose first.
+
+    The highest validation accuracy comes first; equal accuracies are decided by the validation
+    loss to three digits, then by the seconds of training. The test split plays no part, unless
+    there is no validation split at all.
+
+    Args:
+        results: The content of results.json.
+
+    Returns:
+        Models with an accuracy on the split that chooses.
+    """
+    split = choosing_split(results)
+
+    def order(model: JsonDict) -> tuple[float, float, float]:
+        accuracy = metric(model, split, "accuracy")
+        loss = metric(model, split, "loss")
+        seconds = training_seconds(model)
+        return (
+            -(accuracy.value if accuracy else 0.0),
+            float(f"{loss.value:.3g}") if loss else math.inf,
+            seconds if seconds is not None else math.inf,
+        )
+
+    return sorted(
+        (m for m in models(results) if complete(m) and metric(m, split, "accuracy")), key=order
+    )
+
+
+def apart(best: Measured, other: Measured) -> bool:
+    """Return whether two scores differ by more than the interval of the better one.
+
+    This is the report's one rule for scores without a paired comparison: two are called
+    indistinguishable where the lower lies inside the interval of the higher.
+    """
+    higher, lower = (best, other) if best.value >= other.value else (other, best)
+    if higher.low is None:
+        return higher.value != lower.value
+    return lower.value < higher.low
+
+
+def best_member(sweep: Mapping[str, Any]) -> int | None:
+    """Return the position of a sweep's best member, or None where all diverged."""
+    return next((i for i, m in enumerate(sweep.get("members") or ()) if m.get("best")), None)
+
+
+def axes(sweep: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return the settings that a sweep varies, with their values in order."""
+    return dict(sweep.get("axes") or {})
+
+
+def values_text(sweep: Mapping[str, Any], member: Mapping[str, Any]) -> str:
+    """Return a member's settings in words: ``learning rate 0.01, momentum 0.9``."""
+    names = setting_names(list(axes(sweep)))
+    return ", ".join(f"{names[k]} {setting(member['values'].get(k))}" for k in names)
+
+
+def setting_names(keys: Sequence[str]) -> dict[str, str]:
+    """Return words for dotted keys: ``optimizer.learning_rate`` is learning rate.
+
+    Args:
+        keys: Dotted keys of one experiment.
+
+    Returns:
+        Key -> words, unique; ``optimizer.kind`` is optimizer. Where two keys would have the same
+        words, the owner is named too.
+    """
+
+    def words(key: str) -> str:
+        *owner, last = key.split(".")
+        if last in ("kind", "name") and owner:
+            last = owner[-1]
+        return last.replace("_", " ")
+
+    short = {key: words(key) for key in keys}
+    taken = list(short.values())
+    return {
+        key: name if taken.count(name) == 1 else " ".join(key.split(".")).replace("_", " ")
+        for key, name in short.items()
+    }
+
+
+def hyperparameters(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's settings under dotted keys, its head's among them."""
+    head = {f"head.{k}": v for k, v in (model.get("head") or {}).items()}
+    return {**head, **(model.get("hyperparameters") or {})}
+
+
+def differing(owners: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the settings in which models differ, in the order of the first model."""
+    settings = [hyperparameters(m) for m in owners]
+    keys = list(dict.fromkeys(k for s in settings for k in s))
+    return [k for k in keys if any(s.get(k) != settings[0].get(k) for s in settings)]
+
+
+def split_sizes(results: JsonDict) -> dict[str, dict[str, int]]:
+    """Return pictures per split and class, splits in the usual order, empty splits left out."""
+    counts = (results.get("data") or {}).get("counts") or {}
+    ordered = [*(s for s in SPLITS if s in counts), *(s for s in counts if s not in SPLITS)]
+    return {s: counts[s] for s in ordered if sum(counts[s].values())}
+
+
+def majority_share(results: JsonDict, split: str) -> float | None:
+    """Return the accuracy of always answering the most frequent training class.
+
+    Args:
+        results: The content of results.json.
+        split: The split to answer on.
+
+    Returns:
+        A share in [0, 1], or None where the counts are not known.
+    """
+    sizes = split_sizes(results)
+    if split not in sizes:
+        return None
+    known = sizes.get("train", sizes[split])
+    favourite = max(known, key=lambda c: known[c])
+    return sizes[split].get(favourite, 0) / sum(sizes[split].values())

@@ -1,0 +1,144 @@
+"""The data behind each chart, as frozen records: drawn by `charts`, built by `plotting`."""
+
+from dataclasses import dataclass
+
+from headstart.report.text import Measured
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One line over epochs; values that are not finite are None."""
+
+    epochs: tuple[int, ...]
+    values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePanel:
+    """Loss and accuracy of one model.
+
+    Attributes:
+        title: Above the panel.
+        loss: Curves by split, ``train`` and ``val``.
+        accuracy: Curves by split.
+        boundaries: Last epochs of all training stages but the last.
+        best_epoch: The epoch whose weights were kept, or None.
+        diverged: Whether training broke down.
+    """
+
+    title: str
+    loss: tuple[tuple[str, Curve], ...]
+    accuracy: tuple[tuple[str, Curve], ...]
+    boundaries: tuple[int, ...] = ()
+    best_epoch: int | None = None
+    diverged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CurvesPlot:
+    """Small multiples: one column per model, loss above accuracy, axes shared."""
+
+    panels: tuple[CurvePanel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPoint:
+    """One member of a sweep over one setting; `score` is None where it diverged."""
+
+    value: float
+    score: Measured | None
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPanel:
+    """A sweep over one setting."""
+
+    title: str
+    axis: str
+    points: tuple[SweepPoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPlot:
+    """Sweeps over one setting each, side by side, accuracy axis shared."""
+
+    panels: tuple[SweepPanel, ...]
+    metric: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeatPlot:
+    """A sweep over two settings as a heat map.
+
+    Attributes:
+        title: Above the map.
+        x_axis: Name of the setting along the columns.
+        y_axis: Name of the setting along the rows.
+        x_values: Texts along the columns.
+        y_values: Texts along the rows.
+        cells: Scores, one tuple per row; None where a member diverged or is missing.
+        best: Row and column of the best, or None.
+        metric: What the cells show.
+    """
+
+    title: str
+    x_axis: str
+    y_axis: str
+    x_values: tuple[str, ...]
+    y_values: tuple[str, ...]
+    cells: tuple[tuple[float | None, ...], ...]
+    best: tuple[int, int] | None
+    metric: str
+
+
+@dataclass(frozen=True, slots=True)
+class RankPlot:
+    """A sweep over three settings or more: its members in order of their score."""
+
+    labels: tuple[str, ...]
+    scores: tuple[Measured, ...]
+    metric: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsSeries:
+    """One line of a learning curve: (labels per class, score), ascending."""
+
+    title: str
+    points: tuple[tuple[int, Measured], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsPlot:
+    """Accuracy against the number of labels per class."""
+
+    series: tuple[LabelsSeries, ...]
+    metric: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfusionPlot:
+    """How often each class (row) was taken for each class (column)."""
+
+    classes: tuple[str, ...]
+    matrix: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBar:
+    """Where one model's seconds went."""
+
+    title: str
+    extraction_seconds: float
+    other_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimePlot:
+    """Times of models side by side; bars come in pairs that do the same work."""
+
+    bars: tuple[TimeBar, ...]
+
+
+Plot = CurvesPlot | SweepPlot | HeatPlot | RankPlot | LabelsPlot | ConfusionPlot | TimePlot

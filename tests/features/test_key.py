@@ -1,0 +1,63 @@
+"""A key changes with everything that features depend on, and with nothing else."""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from tiny_backbone import SPEC, TinyBackbone, with_spec
+
+from headstart.features.key import FeatureKey, feature_key
+from headstart.types import InputSpec
+
+KEY = FeatureKey(backbone="ab" * 32, cut="pooled", input=SPEC, dtype="float32")
+
+OTHER_KEYS = {
+    "backbone": replace(KEY, backbone="cd" * 32),
+    "cut": replace(KEY, cut="conv"),
+    "dtype": replace(KEY, dtype="float16"),
+    "format_version": replace(KEY, format_version=KEY.format_version + 1),
+    "input": replace(KEY, input=with_spec(height=17)),
+}
+
+OTHER_INPUTS = {
+    "height": 24,
+    "width": 24,
+    "resize": 24,
+    "interpolation": "bicubic",
+    "mean": (0.5, 0.4, 0.31),
+    "std": (0.2, 0.21, 0.25),
+    "fit": "pad",
+}
+
+
+def test_every_ingredient_changes_the_key() -> None:
+    assert set(OTHER_KEYS) == {field.name for field in fields(FeatureKey)}
+    digests = {KEY.digest(), *(key.digest() for key in OTHER_KEYS.values())}
+    assert len(digests) == len(OTHER_KEYS) + 1
+
+
+def test_every_part_of_the_input_changes_the_key() -> None:
+    assert set(OTHER_INPUTS) == {field.name for field in fields(InputSpec)}
+    changed = [replace(KEY, input=with_spec(**{k: v})) for k, v in OTHER_INPUTS.items()]
+    assert len({KEY.digest(), *(key.digest() for key in changed)}) == len(OTHER_INPUTS) + 1
+
+
+def test_a_key_stays_what_it_was_when_the_code_is_rewritten() -> None:
+    # Were this digest to change without FORMAT_VERSION going up, everybody's store would be
+    # extracted again for nothing.
+    assert KEY.digest() == "1ba1e5284a216350fcb6c63234e173acbfbe58d4bb397f3777969afc96c07f32"
+
+
+def test_the_name_and_the_origin_of_the_weights_are_not_in_the_key() -> None:
+    one, same = TinyBackbone(seed=3, name="one"), TinyBackbone(seed=3, name="other")
+    assert feature_key(one, "pooled", "float32") == feature_key(same, "pooled", "float32")
+
+
+@pytest.mark.parametrize("part", ["weight", "running_mean"])
+def test_one_number_of_the_network_changes_the_key(part: str) -> None:
+    backbone = TinyBackbone()
+    before = feature_key(backbone, "pooled", "float32").digest()
+    tensor = backbone._conv[1].weight if part == "weight" else backbone._conv[1].running_mean
+    with torch.no_grad():
+        tensor[0] += 1e-6
+    assert feature_key(backbone, "pooled", "float32").digest() != before

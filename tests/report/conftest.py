@@ -1,0 +1,25 @@
+"""Run folders for the tests of the report, each made once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import report_runs
+import report_studies
+
+Make = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Return a function that gives the run folder of a name in `report_studies.STUDIES`."""
+    made: dict[str, Path] = {}
+
+    def make(name: str) -> Path:
+        if name not in made:
+            folder = report_studies.STUDIES[name]()
+            path = tmp_path_factory.mktemp("runs") / name
+            made[name] = report_runs.finish(folder, path, recommend=name != "bare")
+        return made[name]
+
+    return make
