@@ -1,4 +1,4 @@
-"""The records that modules hand to each other: frozen, typed, free of behaviour that needs torch."""
+"""The records that modules hand to each other: frozen, typed, needing no torch."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -117,7 +117,8 @@ class Predictions:
     @property
     def predicted(self) -> IntArray:
         """Most probable class indices, int64, shape [n]."""
-        return self.probabilities.argmax(axis=1).astype(np.int64)
+        predicted: IntArray = self.probabilities.argmax(axis=1).astype(np.int64)
+        return predicted
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from torch import nn
 from headstart.backbones.weights import seeded
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """Leave the other cores to the other tests: threads that wait for each other are slow."""
     threads = torch.get_num_threads()
@@ -36,7 +36,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def test_resnet() -> nn.Module:
+def tiny_resnet() -> nn.Module:
     """timm's test_resnet (470 thousand parameters) with weights that no seed of ours gives."""
     with seeded(99, "not a stream of Headstart"):
         return timm.create_model("test_resnet").eval()

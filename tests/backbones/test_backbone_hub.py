@@ -68,8 +68,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def published(test_resnet: nn.Module) -> bytes:
-    return safetensors.torch.save(test_resnet.state_dict())
+def published(tiny_resnet: nn.Module) -> bytes:
+    return safetensors.torch.save(tiny_resnet.state_dict())
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +128,10 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def digest(test_resnet: nn.Module, tmp_path: Path) -> str:
+def digest(tiny_resnet: nn.Module, tmp_path: Path) -> str:
     """What the published weights give when they are loaded from a plain file."""
     path = tmp_path / "plain.safetensors"
-    safetensors.torch.save_file(test_resnet.state_dict(), path)
+    safetensors.torch.save_file(tiny_resnet.state_dict(), path)
     return load_backbone("timm/test_resnet", weights=path).digest("pooled")
 
 

@@ -30,11 +30,11 @@ def logits(name: str, path: Path, side: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("file", ["model.safetensors", "model.pth", "model.pt"])
 def test_both_kinds_of_files_give_the_network_they_came_from(
-    test_resnet: nn.Module, saved: Save, file: str
+    tiny_resnet: nn.Module, saved: Save, file: str
 ) -> None:
-    path = saved(test_resnet.state_dict(), file)
+    path = saved(tiny_resnet.state_dict(), file)
     with torch.no_grad():
-        expected = test_resnet(probe(160, 160))
+        expected = tiny_resnet(probe(160, 160))
     assert torch.equal(logits("timm/test_resnet", path, 160), expected)
     weights = load_backbone("timm/test_resnet", weights=str(path)).weights
     assert (weights.kind, weights.license) == ("file", "unknown")
@@ -43,14 +43,40 @@ def test_both_kinds_of_files_give_the_network_they_came_from(
 
 @pytest.mark.parametrize("nest", ["state_dict", "model", "model_state_dict"])
 def test_checkpoints_of_training_scripts_are_unpacked(
-    test_resnet: nn.Module, saved: Save, nest: str
+    tiny_resnet: nn.Module, saved: Save, nest: str
 ) -> None:
-    wrapped = {f"module._orig_mod.{key}": t for key, t in test_resnet.state_dict().items()}
-    plain = load_backbone("timm/test_resnet", weights=saved(test_resnet.state_dict()))
+    wrapped = {f"module._orig_mod.{key}": t for key, t in tiny_resnet.state_dict().items()}
+    plain = load_backbone("timm/test_resnet", weights=saved(tiny_resnet.state_dict()))
     nested = load_backbone(
         "timm/test_resnet", weights=saved({"epoch": 3, nest: wrapped}, "checkpoint.pth")
     )
     assert plain.digest("pooled") == nested.digest("pooled")
+
+
+FACEBOOK = (  # names of timm, and of the publication of ConvNeXt that timm's filter renames
+    (r"^stem\.", "downsample_layers.0."),
+    (r"\.downsample\.(\d)", r".\1"),
+    (r"\.blocks\.", "."),
+    (r"^stages\.(\d)\.(\d)\.(weight|bias)", r"downsample_layers.\1.\2.\3"),
+    ("conv_dw", "dwconv"),
+    (r"mlp\.fc", "pwconv"),
+    (r"^head\.norm", "norm"),
+    (r"^head\.fc", "head"),
+)
+
+
+def test_names_of_the_original_publication_go_through_the_filters_of_timm(saved: Save) -> None:
+    state = timm.create_model("test_convnext").state_dict()
+    names = list(state)
+    for pattern, replacement in FACEBOOK:
+        names = [re.sub(pattern, replacement, name) for name in names]
+    original = dict(zip(names, state.values(), strict=True))
+    assert "stages.3.1.pwconv2.weight" in original
+    assert "downsample_layers.3.1.weight" in original
+    ours = load_backbone("timm/test_convnext", weights=saved(state))
+    theirs = load_backbone("timm/test_convnext", weights=saved(original, "original.pth"))
+    assert theirs.digest("pooled") == ours.digest("pooled")
+    assert theirs.classifier is not None
 
 
 def test_old_layouts_go_through_the_filters_of_timm(saved: Save) -> None:
@@ -107,6 +133,8 @@ def test_what_does_not_fit_is_refused_and_listed(name: str, saved: Save) -> None
             {**state, key: state[key][:1]},
             f"1 misshapen: {key} (expected {tuple(state[key].shape)}, got (1, ",
         ),
+        # A classifier may have other classes, but not read features of another width.
+        ({**state, "fc.weight": torch.ones(1000, 5)}, "1 misshapen: fc.weight"),
         ({"a": torch.ones(1)}, "missing: "),
     ):
         with pytest.raises(WeightsError) as caught:
@@ -142,9 +170,9 @@ def test_a_pickle_that_runs_code_is_refused_before_it_runs(tmp_path: Path, write
 @pytest.mark.parametrize("file", ["model.safetensors", "model.pth"])
 @pytest.mark.parametrize("damage", ["empty", "cut", "noise"])
 def test_damaged_files_are_refused(
-    test_resnet: nn.Module, saved: Save, file: str, damage: str
+    tiny_resnet: nn.Module, saved: Save, file: str, damage: str
 ) -> None:
-    path = saved(test_resnet.state_dict(), file)
+    path = saved(tiny_resnet.state_dict(), file)
     whole = path.read_bytes()
     damaged = {"empty": b"", "cut": whole[: len(whole) // 2], "noise": bytes(range(256)) * 9}
     path.write_bytes(damaged[damage])

@@ -155,8 +155,17 @@ def test_yaml_cannot_build_objects(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1e-5", 1e-5), ("1E3", 1000.0), (".5", 0.5), ("no", "no"), ("on", "on"), ("true", True),
-     ("12", 12), ("2024-01-01", "2024-01-01"), ("-.5e2", -50.0)],
+    [
+        ("1e-5", 1e-5),
+        ("1E3", 1000.0),
+        (".5", 0.5),
+        ("no", "no"),
+        ("on", "on"),
+        ("true", True),
+        ("12", 12),
+        ("2024-01-01", "2024-01-01"),
+        ("-.5e2", -50.0),
+    ],
 )
 def test_numbers_and_booleans_are_those_of_yaml_1_2(text: str, value: object) -> None:
     got = parse_yaml(f"x: {text}")["x"]
@@ -167,7 +176,7 @@ def test_numbers_and_booleans_are_those_of_yaml_1_2(text: str, value: object) ->
 def test_unknown_names_list_the_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean 'mnist-few-labels'"):
         load_experiment("mnist-few-label")
-    with pytest.raises(ConfigError, match="no profile 'smal'.*did you mean 'small'"):
+    with pytest.raises(ConfigError, match=r"no profile 'smal'.*did you mean 'small'"):
         load_experiment("mnist-few-labels", profile="smal")
 
 

@@ -256,7 +256,7 @@ def test_a_manifest_may_use_other_names_and_delimiters(table, delimiter):
     path = table({"file": PATHS, "species": LABELS, "dog": LABELS}, delimiter=delimiter)
     source = open_source("manifest", str(path), columns={"path": "file", "label": "species"})
     assert labelled(source)["images/0.png"] == ("cat", None, None)
-    with pytest.raises(DataError, match=r"no column 'path'.*Set columns\.path"):
+    with pytest.raises(DataError, match=r"no column 'path'.*Set data\.path_column"):
         open_source("manifest", str(path))
     columns = {"path": "file", "label": "species", "group": "who"}
     with pytest.raises(DataError, match="no column 'who' for the group"):
@@ -401,7 +401,9 @@ def test_columns_that_cannot_be_told_are_asked_for(tmp_path):
     features = datasets.Features({"a": datasets.Image(), "b": datasets.Value("string")})
     part = datasets.Dataset.from_dict({"a": pictures, "b": ["x", "y"]}, features=features)
     part.save_to_disk(str(tmp_path / "d"))
-    with pytest.raises(DataError, match=r"which column is the label; set columns\.label .*b: Val"):
+    with pytest.raises(
+        DataError, match=r"which column is the label; set data\.label_column .*b: Val"
+    ):
         open_source("huggingface", str(tmp_path / "d"))
     source = open_source("huggingface", str(tmp_path / "d"), columns={"label": "b"})
     assert source.classes == ("x", "y")
@@ -410,7 +412,7 @@ def test_columns_that_cannot_be_told_are_asked_for(tmp_path):
 
 
 def test_the_hub_is_not_asked_without_leave():
-    with pytest.raises(DataError, match="allow_network"):
+    with pytest.raises(DataError, match="allow-network"):
         open_source("huggingface", "owner/name")
 
 
@@ -432,7 +434,7 @@ def test_every_torchvision_name_and_argument_exists():
 
 def test_missing_torchvision_files_are_one_clear_error(tmp_path):
     for name in ("MNIST", "Flowers102", "Caltech101", "CIFAR10", "EuroSAT"):
-        with pytest.raises(DataError, match=rf"{name}.*{tmp_path}.*allow_network"):
+        with pytest.raises(DataError, match=rf"{name}.*{tmp_path}.*allow-network"):
             open_source("torchvision", name, root=tmp_path)
 
 

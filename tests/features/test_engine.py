@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -215,8 +216,32 @@ def test_more_cores_take_larger_micro_batches(monkeypatch: pytest.MonkeyPatch) -
     sizes = []
     for cores in (1, 2, 8, 64):
         monkeypatch.setattr(engine_module, "usable_cores", lambda cores=cores: cores)
-        sizes.append(engine_module.micro_batch_size(CPU))
+        sizes.append(engine_module.graph_batch_size())
     assert sizes == [4, 4, 8, 32]
+
+
+def test_torch_keeps_the_threads_it_had_here_and_in_threads_made_later(tmp_path: Path) -> None:
+    def in_a_new_thread() -> int:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(torch.get_num_threads).result()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        engine = build("torch", TinyBackbone(), "pooled", tmp_path)
+        engine.run(batch_of(TinyBackbone(), 5))
+        assert (torch.get_num_threads(), in_a_new_thread()) == (3, 3)
+        assert engine._pool.submit(torch.get_num_threads).result() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_limit_on_the_threads_of_torch_limits_every_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine_module, "usable_cores", lambda: 8)
+    monkeypatch.setattr(engine_module.torch, "get_num_threads", lambda: 3)
+    assert engine_module.cpu_threads() == 3
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -17,6 +17,7 @@ from tiny_backbone import Listener, Pictures, TinyBackbone, pictures, png, truth
 from headstart._util.progress import SilentProgress
 from headstart.backbones.registry import load_backbone
 from headstart.errors import DataError, EngineError, StoreError
+from headstart.features import engine as engine_module
 from headstart.features import extract as extract_module
 from headstart.features import store as store_module
 from headstart.features.extract import Extraction, extract
@@ -198,8 +199,9 @@ def test_too_little_room_is_said_before_anything_is_read(
 
 
 def test_a_picture_that_cannot_be_decoded_is_named_and_the_others_are_kept(
-    store: FeatureStore,
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(engine_module, "cpu_threads", lambda: 1)
     images = pictures(10)
     broken = Pictures([*images.encoded[:6], images.encoded[6][:60], *images.encoded[7:]])
     with pytest.raises(DataError, match=r"picture-6\.png"):

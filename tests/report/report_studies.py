@@ -11,7 +11,7 @@ FLOWERS = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 NASTY = (
     "<script>alert(1)</script>",
     '#show: it => panic("x") $x^2$ *bold* _em_ @ref <lbl> `raw` \\ //c',
-    "a & b \"q\" 'r' {{ 7*7 }} {% raw %}",
+    "a & b \"q\" 'r' {{ 7717*7 }} {% raw %}",
     "_hidden $\\frac{1}{$ ~tilde~ <!-- &amp; -->",
     "%d {} %(x)s \\n --- ... (c) 100% #1",
 )

@@ -3,7 +3,8 @@
 import copy
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from headstart.report import advise
 from headstart.report.fit_advice import read
+from headstart.report.load import load_run
 from headstart.report.setting_advice import at_edge
 from headstart.types import JsonDict, StepRecord
 
@@ -91,14 +93,15 @@ MOMENTUM = "optimizer.momentum"
 
 
 @pytest.mark.parametrize("name", [n for n in report_studies.STUDIES if n != "bare"])
-def test_every_sentence_cites_rows_that_exist(name: str) -> None:
-    folder = report_studies.STUDIES[name]()
-    said = advise(folder.results, folder.histories)
+def test_every_sentence_cites_rows_that_exist(run_folder: Callable[[str], Path], name: str) -> None:
+    run = load_run(run_folder(name))
+    said = advise(run.results, run.histories)
+    assert said == run.results["recommendation"]
     assert said["sentences"]
     for sentence in said["sentences"]:
         assert sentence["text"]
         assert sentence["rows"]
-        assert [r for r in sentence["rows"] if not known(folder.results, r)] == []
+        assert [r for r in sentence["rows"] if not known(run.results, r)] == []
 
 
 def test_advice_is_plain_json_and_leaves_the_results_alone() -> None:

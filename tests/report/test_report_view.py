@@ -10,7 +10,7 @@ import report_studies
 from headstart.errors import RunError
 from headstart.report import ReportView, build_view
 from headstart.report.load import load_run
-from headstart.report.records import Advice, Figure, Table
+from headstart.report.records import Advice, Figure, Sentence, Table
 from headstart.report.shortening import DENSITIES, shortened
 
 Make = Callable[[str], Path]
@@ -19,6 +19,11 @@ STUDIES = list(report_studies.STUDIES)
 
 def tables(view: ReportView) -> dict[str, Table]:
     return {b.key: b for s in view.sections for b in s.blocks if isinstance(b, Table)}
+
+
+def sentences(view: ReportView) -> list[Sentence]:
+    advice = [b for s in view.sections for b in s.blocks if isinstance(b, Advice)]
+    return [s for block in advice for s in block.sentences]
 
 
 def figures(view: ReportView) -> list[Figure]:
@@ -36,6 +41,10 @@ def changed(source: Path, target: Path, change: Callable[[dict], None]) -> Path:
 def test_the_table_of_scores_holds_the_models_own_figures(run_folder: Make) -> None:
     results = json.loads((run_folder("flowers") / "results.json").read_text())
     table = tables(build_view(run_folder("flowers")))["scores"]
+    assert [c.group for c in table.columns[1:5]] == [
+        *["Validation accuracy, %"] * 2,
+        *["Test accuracy, %"] * 2,
+    ]
     for model, row in zip(results["models"], table.rows, strict=True):
         val, test = (model["metrics"][s]["accuracy"] for s in ("val", "test"))
         expected = [
@@ -80,10 +89,12 @@ def test_every_citation_leads_to_a_row_at_every_density(run_folder: Make, name: 
             labels = [row.label for row in table.rows if table.labelled]
             assert len(set(labels)) == len(labels)
             anchors.update(f"table-{table.number}-row-{label}" for label in labels)
-        advice = [b for s in view.sections for b in s.blocks if isinstance(b, Advice)]
-        for sentence in (s for a in advice for s in a.sentences):
+        for sentence, whole in zip(sentences(view), sentences(full), strict=True):
             assert sentence.citations
             assert {c.anchor for c in sentence.citations} <= anchors
+            # The same rows, under the same letters, whatever the number of their table.
+            rows = [c.text.partition(",")[2] for c in sentence.citations]
+            assert rows == [c.text.partition(",")[2] for c in whole.citations]
         numbers = [t.number for t in tables(view).values()]
         assert numbers == list(range(1, len(numbers) + 1))
         assert [f.number for f in figures(view)] == list(range(1, len(figures(view)) + 1))
@@ -91,8 +102,7 @@ def test_every_citation_leads_to_a_row_at_every_density(run_folder: Make, name: 
 
 def test_citations_name_table_and_row(run_folder: Make) -> None:
     view = build_view(run_folder("flowers"))
-    (advice,) = [b for s in view.sections for b in s.blocks if isinstance(b, Advice)]
-    rate = next(s for s in advice.sentences if s.topic == "Learning rate")
+    rate = next(s for s in sentences(view) if s.topic == "Learning rate")
     table = tables(view)["sweep-b"]
     (best,) = [row.label for row in table.rows if row.strong]
     assert [c.text for c in rate.citations] == [f"Table\u00a0{table.number}, row\u00a0{best}"]
@@ -132,10 +142,38 @@ def test_data_problems_stand_first_errors_before_notes(run_folder: Make) -> None
     assert len(tables(view)["left-out"].rows) == 40
 
 
-def test_the_accelerated_mode_is_recommended_where_it_does_the_same(run_folder: Make) -> None:
-    rows = tables(build_view(run_folder("flowers")))["recommended"].rows
-    assert {row.cells[0]: row.cells[1] for row in rows}["Mode"] == "cached"
+@pytest.mark.parametrize(("agreement", "mode"), [(1.0, "cached"), (0.9, "standard")])
+def test_the_accelerated_mode_is_recommended_only_where_it_does_the_same(
+    run_folder: Make, tmp_path: Path, agreement: float, mode: str
+) -> None:
+    def change(results: dict) -> None:
+        results["recommendation"]["model"] = "c"
+        results["comparisons"][0]["agreement"] = agreement
+
+    view = build_view(changed(run_folder("flowers"), tmp_path / "run", change))
+    rows = tables(view)["recommended"].rows
+    assert {row.cells[0]: row.cells[1] for row in rows}["Mode"] == mode
     assert all(row.citations for row in rows)
+
+
+def test_charts_draw_the_results_own_figures(run_folder: Make) -> None:
+    results = json.loads((run_folder("flowers") / "results.json").read_text())
+    plots = {f.key: f.plot for f in figures(build_view(run_folder("flowers")))}
+    for sweep, panel in zip(results["sweeps"], plots["sweeps"].panels, strict=True):
+        for member, point in zip(sweep["members"], panel.points, strict=True):
+            score = member["metrics"]["val"]["accuracy"]
+            assert [point.value] == list(member["values"].values())
+            assert point.score.interval == (score["low"], score["high"])
+            assert point.best == member["best"]
+    chosen = results["recommendation"]["model"]
+    (model,) = [m for m in results["models"] if m["name"] == chosen]
+    assert [list(row) for row in plots["confusion"].matrix] == model["confusion"]["test"]
+    steps = load_run(run_folder("flowers")).histories["a"]
+    drawn = dict(plots["curves"].panels[0].loss)["val"]
+    assert list(drawn.values) == [s.loss for s in steps if s.split == "val"]
+    slow, fast = plots["times"].bars
+    assert slow.other_seconds == results["comparisons"][0]["seconds_b"]
+    assert fast.extraction_seconds == results["sweeps"][2]["extraction_seconds"]
 
 
 @pytest.mark.parametrize("name", STUDIES)

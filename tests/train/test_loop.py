@@ -101,7 +101,9 @@ def test_it_equals_a_plain_pytorch_loop() -> None:
     )
     start = build_head(HeadSpec(), WIDTH, CLASSES, [7]).state_dict()
     linear = nn.Linear(WIDTH, CLASSES)
-    linear.load_state_dict({"weight": start["layers.0.weight"][0], "bias": start["layers.0.bias"][0]})
+    linear.load_state_dict(
+        {"weight": start["layers.0.weight"][0], "bias": start["layers.0.bias"][0]}
+    )
     optimizer = torch.optim.SGD(linear.parameters(), lr=0.05, momentum=0.9)
     loss_of = nn.CrossEntropyLoss(weight=torch.tensor(weights), label_smoothing=0.1)
     x, y = torch.from_numpy(features), torch.from_numpy(labels)

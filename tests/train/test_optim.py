@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -83,5 +85,5 @@ def test_cosine_goes_from_one_to_almost_zero_without_rising() -> None:
     spec = ScheduleSpec("cosine")
     factors = [learning_rate_factor(spec, s, 5, 4) for s in range(20)]
     assert factors[0] == 1
-    assert all(a > b for a, b in zip(factors, factors[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(factors))
     assert 0 < factors[-1] < 0.01

@@ -62,7 +62,7 @@ def read_json(path: Path) -> Any:
 
 
 def cache_root() -> Path:
-    """Return Headstart's cache folder: $HEADSTART_CACHE, or headstart/ in the user's cache folder."""
+    """Return the cache folder: $HEADSTART_CACHE, or headstart/ in the user's cache folder."""
     given = os.environ.get("HEADSTART_CACHE")
     if given:
         return Path(given).expanduser()

@@ -61,11 +61,12 @@ def _print_results(results: "JsonDict") -> None:
     table = Table(title=escape(results["experiment"]["title"]))
     for name in ("part", "mode"):
         table.add_column(name, no_wrap=True)
-    for name in ("validation", "test accuracy", "95% interval", "training s", "extraction s"):
-        table.add_column(name, justify="right")
+    for name in ("val", "test", "95% interval", "train s", "extract s"):
+        table.add_column(name, justify="right", no_wrap=True)
     for model in results["models"]:
         stage = model["stages"][0]
-        times = (f"{stage['wall_seconds']:.1f}", f"{stage['extraction_seconds']:.1f}")
+        training = stage["wall_seconds"] - stage["extraction_seconds"]
+        times = (f"{training:.1f}", f"{stage['extraction_seconds']:.1f}")
         if "test" not in model["metrics"]:
             table.add_row(model["name"], model["mode"], model["state"], "", "", *times)
             continue

@@ -1,8 +1,8 @@
 """The experiment file: schema, loading, errors that help.
 
-    schema   strict, frozen pydantic models
-    load     YAML, profiles, `extends`, overrides, cross-references
-    explain  every problem at once, each with its key, value, what was expected, the nearest name
+schema   strict, frozen pydantic models
+load     YAML, profiles, `extends`, overrides, cross-references
+explain  every problem at once, each with its key, value, what was expected, the nearest name
 """
 
 from headstart.config.load import load_experiment, shipped_experiments

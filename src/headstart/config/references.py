@@ -45,14 +45,18 @@ def check_references(raw: dict[str, Any]) -> list[Problem]:
         if not isinstance(part, dict):
             continue
         where = f"parts.{name}"
-        problems += _name(f"{where}.backbone", part.get("backbone"), backbones, "a key of backbones")
+        problems += _name(
+            f"{where}.backbone", part.get("backbone"), backbones, "a key of backbones"
+        )
         problems += _name(f"{where}.best_of", part.get("best_of"), sweeps, "an earlier sweep")
         if part.get("kind") == "sweep":
             problems += _grid(where, part)
             sweeps.append(name)
         if _mapping(part.get("head")).get("kind") == "logistic" and part.get("mode") == "standard":
             problems.append(
-                Problem(f"{where}.mode", "'standard'", "cached with a logistic head, which has no steps")
+                Problem(
+                    f"{where}.mode", "'standard'", "cached with a logistic head, which has no steps"
+                )
             )
     for index, comparison in enumerate(_list(raw.get("comparisons"))):
         for side in ("a", "b"):
@@ -86,8 +90,12 @@ def _grid(where: str, part: dict[str, Any]) -> list[Problem]:
     allowed = [f"optimizer.{k}" for k in _GRID_BY_OPTIMIZER.get(kind, ())] + ["seed"]
     if _mapping(part.get("head")).get("kind") == "logistic":
         problems.append(
-            Problem(f"{where}.head.kind", "'logistic'", "linear or mlp in a sweep",
-                    "a logistic head tries its own list of c")
+            Problem(
+                f"{where}.head.kind",
+                "'logistic'",
+                "linear or mlp in a sweep",
+                "a logistic head tries its own list of c",
+            )
         )
     for key, values in _mapping(part.get("grid")).items():
         at = f"{where}.grid.{key}"

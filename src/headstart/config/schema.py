@@ -19,7 +19,9 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 class Strict(BaseModel):
     """Frozen; no key that is not known; no value that is silently converted."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
 
 
 # --- data ---------------------------------------------------------------------------------------
@@ -40,8 +42,8 @@ class DataCommon(Strict):
     """What every kind of data can say."""
 
     split: Split | None = None
-    """Shares to divide the data by, anew; null: the data's own division (folders such as train and
-    test, a column), and where it has none, or lacks a validation or test part, 70 : 15 : 15."""
+    """Shares to divide the data by, anew; null: the data's own division (folders such as train
+    and test, a column), and where it has none, or lacks a part, 70 : 15 : 15."""
     seed: int = 0
     """Decides which sample goes where."""
     fit: Literal["crop", "resize", "pad"] | None = None
@@ -64,7 +66,7 @@ class PathData(DataCommon):
     path: str | None = None
     """Folder, archive (.tar, .tar.gz, .zip) or manifest; --data on the command line wins."""
     path_column: str | None = None
-    """Manifest: name of the column with the picture's path, relative to the manifest; null: path."""
+    """Manifest: column with the picture's path, relative to the manifest; null: path."""
     label_column: str | None = None
     """Manifest: name of the column with the class; null: label."""
     split_column: str | None = None
@@ -302,8 +304,10 @@ class SweepPart(ModelPart):
     """A grid of models that differ in numbers; on cached features they train as one batch."""
 
     kind: Literal["sweep"]  # type: ignore[assignment]
-    grid: Annotated[dict[str, Annotated[tuple[float | int, ...], Field(min_length=1)]], Field(min_length=1)]
-    """Dotted keys such as optimizer.learning_rate, each with the values to try; all combinations."""
+    grid: Annotated[
+        dict[str, Annotated[tuple[float | int, ...], Field(min_length=1)]], Field(min_length=1)
+    ]
+    """Dotted keys such as optimizer.learning_rate, each with values to try; all combinations."""
     select: Select = Select()
 
 

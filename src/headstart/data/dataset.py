@@ -199,7 +199,7 @@ def _assign(
     if "train" not in declared:
         raise DataError(
             f"{preflight.origin}: declares the splits {', '.join(sorted(declared))} but no train; "
-            "rename one, or give data.fractions to share everything out anew"
+            "rename one, or set data.split to share everything out anew"
         )
     fixed = {index: split for index in readable if (split := rows[index].split) is not None}
     carved = [split for split in SPLITS if split not in declared]

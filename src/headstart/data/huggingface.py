@@ -86,7 +86,7 @@ def _load(datasets: Any, path_or_name: str, config: str | None, allow_network: b
         if not allow_network:
             raise DataError(
                 f"{path_or_name}: there is no such folder; if it is a name on the Hugging Face "
-                "hub, allow the network (data.allow_network: true), or download it elsewhere, "
+                "hub, allow the network (--allow-network), or download it elsewhere, "
                 "write it with save_to_disk and give that folder"
             )
         return datasets.load_dataset(path_or_name, config)
@@ -132,7 +132,8 @@ def _column(
         return role
     listed = ", ".join(f"{name}: {feature}" for name, feature in features.items())
     raise DataError(
-        f"{origin}: cannot tell which column is the {role}; set columns.{role} to one of: {listed}"
+        f"{origin}: cannot tell which column is the {role}; "
+        f"set data.{role}_column to one of: {listed}"
     )
 
 

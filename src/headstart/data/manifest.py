@@ -148,7 +148,7 @@ def _entries(
         if names[role] not in table:
             raise DataError(
                 f"{origin}: no column '{names[role]}' for the {role}; the table has "
-                f"{', '.join(table)}. Set columns.{role} to the name of one of these"
+                f"{', '.join(table)}. Set data.{role}_column to the name of one of these"
             )
     paths = [_plain(path) for path in table[names["path"]]]
     labels = table[names["label"]]

@@ -91,8 +91,8 @@ def open_torchvision(name: str, *, root: Path | None = None, allow_network: bool
             # Downloads fail with URLError, an OSError; missing files with RuntimeError.
             raise DataError(
                 f"torchvision {name}: its files are not complete in {folder} ({error}). Put them "
-                "there as torchvision lays them out, give their folder as data.root, or allow the "
-                "download (data.allow_network: true)"
+                "there as torchvision lays them out, give their folder as data.path, or allow the "
+                "download (--allow-network)"
             ) from error
     return _as_source(name, parts, takes_loader)
 

@@ -1,7 +1,7 @@
 """Metrics with intervals: arrays in, records out.
 
-    metrics    accuracy, log loss, precision, recall and F1, per class and averaged
-    intervals  Wilson's interval for shares, the bootstrap for everything else
+metrics    accuracy, log loss, precision, recall and F1, per class and averaged
+intervals  Wilson's interval for shares, the bootstrap for everything else
 """
 
 from headstart.evaluate.intervals import wilson

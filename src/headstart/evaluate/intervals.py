@@ -83,7 +83,9 @@ def bootstrap_confusions(confusion: IntArray, seed: int) -> IntArray:
 
 
 def percentile_interval(
-    statistic: Callable[[IntArray], npt.NDArray[np.float64]], confusion: IntArray, resampled: IntArray
+    statistic: Callable[[IntArray], npt.NDArray[np.float64]],
+    confusion: IntArray,
+    resampled: IntArray,
 ) -> list[tuple[float, float, float]]:
     """Return value, low and high of a statistic of confusion matrices.
 

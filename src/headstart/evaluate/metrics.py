@@ -17,8 +17,11 @@ from headstart.types import FloatArray, IntArray, Score
 
 @dataclass(frozen=True, slots=True)
 class ClassReport:
-    """One class's row: of those called it, how many were (precision); of those that were, how
-    many were called it (recall); and the harmonic mean of both (F1)."""
+    """One class's row.
+
+    Precision: of those called it, how many were. Recall: of those that were, how many were called
+    it. F1: the harmonic mean of both.
+    """
 
     name: str
     precision: Score

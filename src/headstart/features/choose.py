@@ -20,8 +20,8 @@ from headstart.features.engine import (
     Engine,
     EngineName,
     build_engine,
+    graph_batch_size,
     installed,
-    micro_batch_size,
 )
 from headstart.features.graph import graph_path
 from headstart.types import FloatArray, JsonDict
@@ -94,9 +94,9 @@ class Job:
     memory: Path
 
 
-def trial_images(device: torch.device) -> int:
-    """Return how many pictures to try engines on; fewer than that are not worth a trial."""
-    return 2 * micro_batch_size(device)
+def trial_images() -> int:
+    """Return how many pictures to try engines on; so few themselves are not worth a trial."""
+    return min(4 * max(usable_cores(), 2), 128)  # work for every thread of every engine
 
 
 def use_torch(job: Job, reason: str) -> Choice:
@@ -250,8 +250,7 @@ def _use_remembered(
 
 def _build(name: EngineName, job: Job) -> tuple[Engine, EngineTrial]:
     start = time.perf_counter()
-    size = micro_batch_size(torch.device("cpu"))
-    graph = graph_path(job.graphs, job.network, job.backbone.input_spec, size)
+    graph = graph_path(job.graphs, job.network, job.backbone.input_spec, graph_batch_size())
     engine = build_engine(name, job.backbone, job.cut, device=job.device, graph=graph)
     seconds = time.perf_counter() - start
     return engine, EngineTrial(name, seconds, None, None, False, "")

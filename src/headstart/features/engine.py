@@ -8,7 +8,9 @@ and it makes a picture's features independent of how many others it came with.
 
 import contextlib
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -31,12 +33,18 @@ from headstart.types import FloatArray
 
 EngineName = Literal["torch", "onnxruntime", "openvino"]
 
+_PICTURES_IN_CACHE = 4
+_PICTURES_ON_DEVICE = 32
+
+
+_Map = Callable[[Callable[[FloatArray], FloatArray], Iterable[FloatArray]], Iterable[FloatArray]]
+
 
 class Engine(Protocol):
     """Runs one frozen prefix."""
 
     @property
-    def name(self) -> str:
+    def name(self) -> EngineName:
         """``torch``, ``onnxruntime`` or ``openvino``."""
         ...
 
@@ -50,12 +58,14 @@ class Engine(Protocol):
         ...
 
 
-def micro_batch_size(device: torch.device) -> int:
-    """Return how many pictures an engine shall compute at a time on a device."""
-    if device.type != "cpu":
-        return 32
-    # Four keep two cores busy; with more cores, one picture for each.
-    return min(max(4, usable_cores()), 32)
+def cpu_threads() -> int:
+    """Return how many threads engines take: the usable cores, or fewer where torch is limited."""
+    return min(usable_cores(), torch.get_num_threads())
+
+
+def graph_batch_size() -> int:
+    """Return the micro-batch of engines that share all threads among one: a picture for each."""
+    return min(max(_PICTURES_IN_CACHE, usable_cores()), 32)
 
 
 def build_engine(
@@ -83,7 +93,7 @@ def build_engine(
         library = optional("onnxruntime", "engines", "the engine 'onnxruntime'")
     else:
         library = import_openvino()
-    size = micro_batch_size(torch.device("cpu"))
+    size = graph_batch_size()
     kept = graph.exists()
     try:
         try:
@@ -121,21 +131,25 @@ class TorchEngine:
         # `nn.Module.to` has no overload for both arguments at once.
         self._module = module.to(device).to(memory_format=torch.channels_last)
         self._device = device
-        self._size = micro_batch_size(device)
+        on_cpu = device.type == "cpu"
+        self._size = _PICTURES_IN_CACHE if on_cpu else _PICTURES_ON_DEVICE
+        self._threads = cpu_threads() if on_cpu else 1
+        self._pool = _one_core_each(self._threads) if on_cpu else None
 
     @property
-    def name(self) -> str:
+    def name(self) -> EngineName:
         """The engine's name."""
         return "torch"
 
     @property
     def micro_batch(self) -> int:
         """How many pictures it computes at a time."""
-        return self._size
+        return self._size * self._threads
 
     def run(self, batch: FloatArray) -> FloatArray:
         """Compute features: float32 [n, 3, height, width] -> float32 [n, *shape]."""
-        return in_micro_batches(self._run, batch, self._size)
+        mapped = map if self._pool is None else self._pool.map
+        return in_micro_batches(self._run, batch, self._size, mapped)
 
     def _run(self, chunk: FloatArray) -> FloatArray:
         pixels = torch.from_numpy(chunk)
@@ -160,9 +174,9 @@ class OnnxRuntimeEngine:
             runtime: The module `onnxruntime`.
             graph: From `headstart.features.graph`.
         """
-        self._size = micro_batch_size(torch.device("cpu"))
+        self._size = graph_batch_size()
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = usable_cores()
+        options.intra_op_num_threads = cpu_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors; it warns of harmless things on standard error
         # Idle threads would otherwise spin on the cores that decode the next pictures.
@@ -171,7 +185,7 @@ class OnnxRuntimeEngine:
         self._session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     @property
-    def name(self) -> str:
+    def name(self) -> EngineName:
         """The engine's name."""
         return "onnxruntime"
 
@@ -201,7 +215,7 @@ class OpenVinoEngine:
             height: Rows of the input.
             width: Columns of the input.
         """
-        self._size = micro_batch_size(torch.device("cpu"))
+        self._size = graph_batch_size()
         core = openvino.Core()
         model = core.read_model(graph)
         model.reshape(openvino.PartialShape([self._size, 3, height, width]))
@@ -213,13 +227,13 @@ class OpenVinoEngine:
                 "INFERENCE_PRECISION_HINT": "f32",
                 "PERFORMANCE_HINT": "LATENCY",
                 "NUM_STREAMS": "1",
-                "INFERENCE_NUM_THREADS": str(usable_cores()),
+                "INFERENCE_NUM_THREADS": str(cpu_threads()),
                 "ENABLE_CPU_PINNING": False,  # the cores are shared with the decoding threads
             },
         )
 
     @property
-    def name(self) -> str:
+    def name(self) -> EngineName:
         """The engine's name."""
         return "openvino"
 
@@ -239,15 +253,19 @@ class OpenVinoEngine:
 
 
 def in_micro_batches(
-    run: Callable[[FloatArray], FloatArray], batch: FloatArray, size: int
+    run: Callable[[FloatArray], FloatArray],
+    batch: FloatArray,
+    size: int,
+    mapped: _Map = map,
 ) -> FloatArray:
     """Run a function that takes exactly `size` rows over a batch of any length.
 
     Args:
-        run: The function, [size, ...] -> [size, *shape]; its result may be overwritten by the
-            next call.
+        run: The function, [size, ...] -> [size, *shape]. With the built-in `map` its result may
+            be overwritten by the next call.
         batch: Shape [n, ...].
         size: Rows per call; the last call is filled up with zeros.
+        mapped: How to apply the function to the parts: `map`, or that of a pool of threads.
 
     Returns:
         Array of float32, shape [n, *shape].
@@ -258,19 +276,47 @@ def in_micro_batches(
     if len(batch) == 0:
         raise ValueError("expected at least one picture, got an empty batch")
     out: FloatArray | None = None
-    for start in range(0, len(batch), size):
-        chunk = batch[start : start + size]
-        rows = len(chunk)
-        if rows < size:
-            filled = np.zeros((size, *batch.shape[1:]), dtype=np.float32)
-            filled[:rows] = chunk
-            chunk = filled
-        result = run(np.ascontiguousarray(chunk, dtype=np.float32))
+    start = 0
+    for result in mapped(run, _parts(batch, size)):
         if out is None:
             out = np.empty((len(batch), *result.shape[1:]), dtype=np.float32)
-        out[start : start + rows] = result[:rows]
+        stop = min(start + size, len(batch))
+        out[start:stop] = result[: stop - start]
+        start = stop
     assert out is not None
     return out
+
+
+def _parts(batch: FloatArray, size: int) -> Iterator[FloatArray]:
+    for start in range(0, len(batch), size):
+        part = np.ascontiguousarray(batch[start : start + size], dtype=np.float32)
+        if len(part) < size:
+            whole = np.zeros((size, *batch.shape[1:]), dtype=np.float32)
+            whole[: len(part)] = part
+            part = whole
+        yield part
+
+
+def _one_core_each(threads: int) -> ThreadPoolExecutor:
+    # Each thread computes micro-batches of its own on one core. The usual way, all cores at each
+    # layer of one batch, waits for the slowest core after every layer: where the cores are shared
+    # (with the threads that decode, with another program) that was 3 to 5 times slower.
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(
+        threads, thread_name_prefix="headstart-torch", initializer=_use_one_core
+    )
+    # A thread's own setting is also the default of threads made later. So all are made now (they
+    # wait for each other: none can take the place of another), and the default is put back.
+    met = threading.Barrier(threads)
+    for waiting in [pool.submit(met.wait) for _ in range(threads)]:
+        waiting.result()
+    torch.set_num_threads(before)
+    return pool
+
+
+def _use_one_core() -> None:
+    torch.get_num_threads()  # a thread takes the default over when it first asks, and then no more
+    torch.set_num_threads(1)
 
 
 def import_openvino() -> Any:

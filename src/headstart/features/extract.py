@@ -212,7 +212,7 @@ def _choose(request: _Request, images: ImageSet, positions: Sequence[int]) -> Ch
     )
     if request.engine == "torch":
         return use_torch(job, "asked for")
-    tried = trial_images(request.device)
+    tried = trial_images()
     if request.engine == "auto" and len(positions) <= tried:
         return use_torch(job, f"for {len(positions)} pictures no trial is worth while")
     # Read, decoded and put away before any engine is built: what is timed then has the processor

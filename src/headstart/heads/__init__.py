@@ -1,7 +1,7 @@
 """What is trained on features: linear and MLP heads, whole sweeps as one batch, closed forms.
 
-    batched      linear and MLP heads with a leading axis of members
-    closed_form  multinomial logistic regression solved to its optimum
+batched      linear and MLP heads with a leading axis of members
+closed_form  multinomial logistic regression solved to its optimum
 """
 
 from headstart.heads.batched import (

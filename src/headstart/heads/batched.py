@@ -45,7 +45,9 @@ class BatchedLinear(nn.Module):
         bound = 1 / math.sqrt(inputs)
         weights, biases = [], []
         for generator in generators:
-            weights.append(torch.empty(outputs, inputs).uniform_(-bound, bound, generator=generator))
+            weights.append(
+                torch.empty(outputs, inputs).uniform_(-bound, bound, generator=generator)
+            )
             biases.append(torch.empty(outputs).uniform_(-bound, bound, generator=generator))
         self.weight = nn.Parameter(torch.stack(weights))
         self.bias = nn.Parameter(torch.stack(biases))
@@ -103,11 +105,7 @@ class BatchedNorm(nn.Module):
 
 
 class BatchedHead(nn.Module):
-    """A linear or MLP head for M members; see the module's docstring for the shapes.
-
-    Attributes:
-        seeds: The seed of each member.
-    """
+    """A linear or MLP head for M members; see the module's docstring for the shapes."""
 
     def __init__(
         self, spec: HeadSpec, width: int, classes: int, seeds: Sequence[int], zero_init: bool

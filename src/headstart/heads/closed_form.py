@@ -5,7 +5,7 @@ Minimises, over W [classes, features] and b [classes],
     C · Σᵢ −log softmax(W zᵢ + b)[yᵢ]  +  ½ ‖W‖²
 
 which is scikit-learn's objective for `LogisticRegression(C=C)`; it is convex, and strictly so in
-W, so both find the same W. Divided by C·n it is  mean loss + ½ λ ‖W‖²  with λ = 1/(C·n).
+W, so both find the same W. Divided by C·n it is mean loss + ½ λ ‖W‖², λ = 1/(C·n).
 
 Features of networks are far from centred and their variances span many orders of magnitude, which
 costs plain L-BFGS thousands of iterations. So it runs in other coordinates, with the same optimum:
@@ -15,21 +15,22 @@ costs plain L-BFGS thousands of iterations. So it runs in other coordinates, wit
    lies outside of that basis is zero at the optimum, since only the penalty sees it. If there are
    fewer samples than features the basis has as many vectors as samples.
 3. The Hessian is at most ½ · diag(e/n) + λ (Böhning 1992), so each coordinate is scaled by
-   d = (e/2n + λ)^−½: in these coordinates the bound is the identity, and L-BFGS needs tens of steps.
+   d = (e/2n + λ)^−½: there the bound is the identity, and L-BFGS needs tens of steps.
 
 Sums run in float64.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import minimize
-from threadpoolctl import threadpool_limits
 
 from headstart.types import FloatArray, IntArray
+
+_CHECK_EVERY = 10  # iterations between two looks at the gradient
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class LogisticFit:
         weight: float64, shape [classes, features].
         bias: float64, shape [classes].
         objective: The minimum that was reached.
-        iterations: L-BFGS iterations.
+        iterations: L-BFGS iterations, in tens.
         converged: Whether the optimum is provably within the tolerance.
     """
 
@@ -60,7 +61,7 @@ def fit_logistic(
     cs: Sequence[float],
     *,
     device: torch.device,
-    tolerance: float = 1e-3,
+    tolerance: float = 1e-2,
     max_iterations: int = 2000,
 ) -> tuple[LogisticFit, ...]:
     """Solve the probe for each C, from the strongest penalty to the weakest, each from the last.
@@ -71,8 +72,8 @@ def fit_logistic(
         classes: Number of classes, present in `labels` or not.
         cs: Inverse penalty strengths, positive.
         device: Where the sums run (float64 is needed: on Apple's MPS the CPU is used).
-        tolerance: A fit counts as converged if W is, provably, no farther than this from the
-            optimum (Frobenius norm).
+        tolerance: A fit is done when W is, provably, no farther from the optimum than this share
+            of its own norm. The proof is generous: the true distance is many times smaller.
         max_iterations: L-BFGS iterations at most, for each C.
 
     Returns:
@@ -90,41 +91,66 @@ def fit_logistic(
     n = len(z)
     mean = z.mean(dim=0)
     basis, rotated, eigenvalues = _eigenbasis(z - mean)
-    rank = len(eigenvalues)
-    coefficients = torch.zeros(rank, classes, dtype=torch.float64, device=device)
+    coefficients = torch.zeros(len(eigenvalues), classes, dtype=torch.float64, device=device)
     bias = torch.zeros(classes, dtype=torch.float64, device=device)
     fits: dict[float, LogisticFit] = {}
     for c in sorted(set(cs)):
         penalty = 1 / (c * n)
-        scale = (eigenvalues / (2 * n) + penalty).rsqrt()  # d, [rank]
-        problem = _Problem(rotated * scale, y, classes, penalty * scale.square())
-        start = torch.cat([(coefficients / scale[:, None]).reshape(-1), bias])
-        # The solver's own sums are short vectors: a second BLAS thread only spins beside torch's.
-        with threadpool_limits(limits=1, user_api="blas"):
-            solution = minimize(
-                _objective,
-                start.cpu().numpy(),
-                args=(problem,),
-                jac=True,
-                method="L-BFGS-B",
-                options={"maxiter": max_iterations, "gtol": 1e-10, "ftol": 0.0, "maxcor": 30},
-            )
-        solved = torch.as_tensor(solution.x, device=device)
-        coefficients = scale[:, None] * solved[: rank * classes].view(rank, classes)
-        bias = solved[rank * classes :]
+        scale = (eigenvalues / (2 * n) + penalty).rsqrt()[:, None]  # d, [rank, 1]
+        problem = _Problem(rotated * scale.T, y, penalty * scale.square())
+        a = (coefficients / scale).requires_grad_()
+        b = bias.clone().requires_grad_()
+        objective, iterations, converged = _minimise(
+            problem, a, b, scale, tolerance * penalty, max_iterations
+        )
+        coefficients, bias = scale * a.detach(), b.detach()
         weight = basis @ coefficients
-        # By strong convexity the distance to the optimum is at most ‖gradient‖ / λ.
-        slope = torch.as_tensor(solution.jac, device=device)[: rank * classes]
-        gradient = slope.view(rank, classes) / scale[:, None]
         fits[c] = LogisticFit(
             c=c,
             weight=weight.T.contiguous().cpu().numpy(),
             bias=(bias - mean @ weight).cpu().numpy(),
-            objective=float(solution.fun) * c * n,
-            iterations=int(solution.nit),
-            converged=bool(gradient.norm() <= tolerance * penalty),
+            objective=objective * c * n,
+            iterations=iterations,
+            converged=converged,
         )
     return tuple(fits[c] for c in cs)
+
+
+def _minimise(
+    problem: "_Problem",
+    a: torch.Tensor,
+    b: torch.Tensor,
+    scale: torch.Tensor,
+    enough: float,
+    max_iterations: int,
+) -> tuple[float, int, bool]:
+    """Move a and b to the minimum; stop when the gradient with respect to W is short enough."""
+    solver = torch.optim.LBFGS(
+        [a, b],
+        max_iter=_CHECK_EVERY,
+        history_size=30,
+        tolerance_grad=0,
+        tolerance_change=0,
+        line_search_fn="strong_wolfe",
+    )
+
+    def evaluate() -> torch.Tensor:
+        loss, a.grad, b.grad = _objective(problem, a.detach(), b.detach())
+        return loss
+
+    done = 0
+    last = math.inf
+    while True:
+        solver.step(evaluate)  # type: ignore[no-untyped-call]
+        done += _CHECK_EVERY
+        loss = float(evaluate())
+        assert a.grad is not None
+        # By strong convexity the distance to the optimum is at most ‖gradient‖ / λ.
+        if float((a.grad / scale).norm()) <= enough * float((scale * a.detach()).norm()):
+            return loss, done, True
+        if done >= max_iterations or loss >= last:
+            return loss, done, False
+        last = loss
 
 
 def _eigenbasis(centred: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -145,24 +171,19 @@ def _eigenbasis(centred: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torc
 class _Problem:
     z: torch.Tensor  # scaled features, [n, rank]
     y: torch.Tensor  # [n]
-    classes: int
-    penalty: torch.Tensor  # of each scaled coordinate, [rank]
+    penalty: torch.Tensor  # of each scaled coordinate, [rank, 1]
 
 
 def _objective(
-    flat: npt.NDArray[np.float64], problem: _Problem
-) -> tuple[float, npt.NDArray[np.float64]]:
-    """Return the objective over C·n, and its gradient, at A [rank, classes] and b [classes]."""
-    z, y, classes = problem.z, problem.y, problem.classes
-    n, rank = z.shape
-    table = torch.as_tensor(flat, device=z.device)
-    weight, bias = table[: rank * classes].view(rank, classes), table[rank * classes :]
-    log_p = torch.log_softmax(torch.addmm(bias, z, weight), dim=1)
-    decayed = problem.penalty[:, None] * weight
-    loss = -log_p.gather(1, y[:, None]).mean() + 0.5 * (decayed * weight).sum()
+    problem: _Problem, a: torch.Tensor, b: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the objective over C·n at a [rank, classes] and b [classes], and its gradients."""
+    z, y = problem.z, problem.y[:, None]
+    log_p = torch.log_softmax(torch.addmm(b, z, a), dim=1)
+    decayed = problem.penalty * a
+    loss = -log_p.gather(1, y).mean() + 0.5 * (decayed * a).sum()
     # d loss / d logits = (softmax − onehot) / n, shape [n, classes]
-    error = log_p.exp()
-    error.scatter_add_(1, y[:, None], torch.full_like(y[:, None], -1, dtype=error.dtype))
-    error /= n
-    gradient = torch.cat([torch.addmm(decayed, z.T, error).view(-1), error.sum(dim=0)])
-    return float(loss), gradient.cpu().numpy()
+    error = log_p.exp_()
+    error.scatter_add_(1, y, torch.full_like(y, -1, dtype=error.dtype))
+    error /= len(z)
+    return loss, torch.addmm(decayed, z.T, error), error.sum(dim=0)

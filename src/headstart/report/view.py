@@ -150,15 +150,15 @@ def _targets_met(met: int, of: int) -> str:
 
 def _key_figures(results: JsonDict) -> tuple[KeyFigure, ...]:
     figures = []
-    model = _shown_in_detail(results)
-    if model is not None:
-        split = "test" if lookup.metric(model, "test", "accuracy") else "val"
+    model = _shown_in_detail(results) or {}
+    for split in ("test", "val"):
         score = lookup.metric(model, split, "accuracy")
-        assert score is not None  # it was ranked by its accuracy
-        detail = [f"{percent_interval(score)}%"] if score.interval else []
-        detail += [f"{count(score.n)} pictures"] if score.n else []
-        label = f"{lookup.split_word(split).capitalize()} accuracy"
-        figures.append(KeyFigure(label, percent(score.value), ", ".join(detail)))
+        if score is not None:
+            detail = [f"{percent_interval(score)}%"] if score.interval else []
+            detail += [f"{count(score.n)} pictures"] if score.n else []
+            label = f"{lookup.split_word(split).capitalize()} accuracy"
+            figures.append(KeyFigure(label, percent(score.value), ", ".join(detail)))
+            break
     pairs = [p for p in results.get("comparisons") or () if p.get("speedup") is not None]
     if pairs:
         pair = max(pairs, key=lambda p: p["speedup"])

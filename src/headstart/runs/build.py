@@ -18,7 +18,6 @@ from headstart.heads import HeadSpec
 from headstart.train import EarlyStopping, Hyperparameters, ScheduleSpec, TrainPlan
 from headstart.types import Fit, IntArray, Progress
 
-
 _COLUMN_FIELDS = {"path_column", "image_column", "label_column", "split_column", "group_column"}
 
 
@@ -102,9 +101,7 @@ def build_backbone(
         fit=fit,
     )
     cut = config.cut if config.cut is not None else backbone.stages[-1]
-    if cut not in backbone.stages:
-        known = ", ".join(backbone.stages)
-        raise ConfigError(f"cut: {config.name} has no stage {cut!r}; it has {known}")
+    backbone.shape(cut)  # an unknown cut is an error now, before any work
     return backbone, cut
 
 
@@ -154,7 +151,10 @@ def hyperparameters(config: schema.OptimizerConfig) -> Hyperparameters:
 
 
 def train_plan(
-    part: schema.ModelPart, members: Sequence[schema.ModelPart], train_labels: IntArray, classes: int
+    part: schema.ModelPart,
+    members: Sequence[schema.ModelPart],
+    train_labels: IntArray,
+    classes: int,
 ) -> TrainPlan:
     """Return what the loop shall do for some members of a part.
 

@@ -134,8 +134,7 @@ def read_results(folder: Path) -> JsonDict:
     results: JsonDict = files.read_json(path)
     if results.get("schema_version") != SCHEMA_VERSION:
         raise RunError(
-            f"{path}: expected schema version {SCHEMA_VERSION}, "
-            f"got {results.get('schema_version')}"
+            f"{path}: expected schema version {SCHEMA_VERSION}, got {results.get('schema_version')}"
         )
     return results
 

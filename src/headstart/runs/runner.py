@@ -98,9 +98,7 @@ def run(
     if isinstance(experiment, schema.Experiment):
         study, source = experiment, experiment.name
     else:
-        study = load_experiment(
-            experiment, profile=profile, data=data, overrides=tuple(overrides)
-        )
+        study = load_experiment(experiment, profile=profile, data=data, overrides=tuple(overrides))
         source = str(experiment)
     started = time.perf_counter()
     planned = plan_parts(study, only)
@@ -136,9 +134,7 @@ def run(
     for name in planned:
         part = study.parts[name]
         key = _backbone_key(study, part)
-        bench = Bench(
-            dataset, loaded[key].backbone, loaded[key].cut, device, study.workers, show
-        )
+        bench = Bench(dataset, loaded[key].backbone, loaded[key].cut, device, study.workers, show)
         _run_one(state, name, part, key, bench, store)
         _write_results(state)
     results = _write_results(state)
@@ -153,9 +149,7 @@ def _run_one(
     if part.best_of is not None:
         base = state.results[part.best_of]
         if base.best is None:
-            bench.progress.say(
-                f"{name}: left out, since all members of {part.best_of} diverged"
-            )
+            bench.progress.say(f"{name}: left out, since all members of {part.best_of} diverged")
             return
         part = build.with_values(part, base.members[base.best].values)
     extraction = None
@@ -170,9 +164,7 @@ def _extract(state: _State, key: str, bench: Bench, store: FeatureStore) -> Extr
     """Return the features of all samples; the first part that needs them pays for them."""
     if key in state.extractions:
         done = state.extractions[key]
-        return dataclasses.replace(
-            done, extracted=0, reused=len(bench.dataset), wall_seconds=0.0
-        )
+        return dataclasses.replace(done, extracted=0, reused=len(bench.dataset), wall_seconds=0.0)
     cache = state.experiment.cache
     done = extract(
         bench.dataset,
@@ -286,9 +278,7 @@ def _header(
         "created": now.isoformat(timespec="seconds"),
         "environment": record.environment(device),
         "data": dataset.describe(),
-        "backbones": [
-            _backbone_record(key, one.backbone, one.cut) for key, one in loaded.items()
-        ],
+        "backbones": [_backbone_record(key, one.backbone, one.cut) for key, one in loaded.items()],
     }
 
 

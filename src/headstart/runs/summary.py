@@ -15,7 +15,7 @@ from headstart.heads import BatchedHead
 from headstart.runs import build
 from headstart.runs.part import SPLITS, Member, PartResult
 from headstart.runs.record import score_json
-from headstart.types import JsonDict
+from headstart.types import JsonDict, Score
 
 _OPERATORS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 
@@ -59,7 +59,7 @@ def model_record(name: str, key: str, backbone: Backbone, cut: str, result: Part
                 "name": "head",
                 "epochs": member.outcome.epochs,
                 "best_epoch": member.outcome.best_epoch,
-                "wall_seconds": round(result.wall_seconds, 3),
+                "wall_seconds": round(_seconds(result), 3),
                 "extraction_seconds": round(extraction.wall_seconds, 3) if extraction else 0.0,
             }
         ],
@@ -118,7 +118,7 @@ def sweep_record(name: str, part: schema.SweepPart, result: PartResult, val_coun
         ],
         "best_model": name if best is not None else None,
         "history": f"sweeps/{name}/history.parquet",
-        "wall_seconds": round(result.wall_seconds, 3),
+        "wall_seconds": round(_seconds(result), 3),
         "extraction_seconds": round(result.extraction.wall_seconds, 3)
         if result.extraction
         else 0.0,
@@ -162,9 +162,7 @@ def comparison_records(
                 "speedup": round(speedup, 3),
                 "weights_relative_difference": _weights_apart(first, second),
                 "cold": not warm,
-                "text": f"{a} took {seconds_a:.1f} s, {b} took {seconds_b:.1f} s: "
-                f"{a} was {speedup:.1f} times as fast"
-                + (" (its features lay in the cache already)" if warm else ""),
+                "text": _in_words(a, b, first, second, paired.accuracy_difference),
             }
         )
     return records
@@ -241,6 +239,25 @@ def _edges(
 def _seconds(result: PartResult) -> float:
     extra = result.extraction.wall_seconds if result.extraction else 0.0
     return max(result.wall_seconds + extra, 1e-3)
+
+
+def _in_words(a: str, b: str, first: PartResult, second: PartResult, difference: Score) -> str:
+    """Say what a comparison is about: time where the modes differ, accuracy where they do not."""
+    if first.part.mode == second.part.mode:
+        verdict = (
+            "cannot be told apart" if difference.low <= 0 <= difference.high else "really differ"
+        )
+        return (
+            f"test accuracy of {a} minus that of {b}: {difference.value:+.3f} "
+            f"({difference.low:+.3f} to {difference.high:+.3f}): they {verdict}"
+        )
+    seconds_a, seconds_b = _seconds(first), _seconds(second)
+    warm = first.extraction is not None and first.extraction.extracted == 0
+    return (
+        f"{a} took {seconds_a:.1f} s, {b} took {seconds_b:.1f} s: "
+        f"{a} was {seconds_b / seconds_a:.1f} times as fast"
+        + (" (its features lay in the cache already)" if warm else " (extraction included)")
+    )
 
 
 def _weights_apart(first: PartResult, second: PartResult) -> float | None:

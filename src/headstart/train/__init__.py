@@ -1,8 +1,8 @@
 """The training loop, one for every model.
 
-    source   where the batches come from: stored features, or pictures through the frozen prefix
-    optim    optimisers and schedules with one set of hyperparameters per member
-    loop     the loop: yields one record per member, epoch and split
+source   where the batches come from: stored features, or pictures through the frozen prefix
+optim    optimisers and schedules with one set of hyperparameters per member
+loop     the loop: yields one record per member, epoch and split
 """
 
 from headstart.train.loop import EarlyStopping, Outcome, TrainPlan, fit, predict_probabilities

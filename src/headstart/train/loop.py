@@ -91,7 +91,7 @@ def fit(
 
     Returns:
         How each member's training ended.
-    """
+    """  # noqa: DOC405
     members = len(plan.learning_rates)
     keeper = _Keeper(model, plan, members)
     for epoch in range(1, plan.epochs + 1):
