@@ -29,7 +29,7 @@ demo: $(VENV)/.demo   ## real digits, real weights, a report: under 3 minutes on
 	$(BIN)/headstart run mnist-few-labels --profile small
 
 test: $(VENV)/.dev    ## run the tests (warnings are errors)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: $(VENV)/.dev   ## format, lint, strict types, import contracts, docstrings
 	$(BIN)/ruff format --check src tests benchmarks
@@ -43,7 +43,7 @@ format: $(VENV)/.dev  ## format and mend what can be mended by machine
 	$(BIN)/ruff check --fix src tests benchmarks
 
 docs: $(VENV)/.dev    ## build the documentation, strictly, into site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.dev   ## measure, side by side in one run
 	$(BIN)/python -m benchmarks

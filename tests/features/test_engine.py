@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_backbone import TinyBackbone, pictures, truth
+from torch import nn
 
 from headstart._util.hashing import digest_tensors
 from headstart.backbones.base import Backbone
@@ -60,15 +61,20 @@ def lite0() -> Backbone:
     return load_backbone("packaged/efficientnet-lite0")
 
 
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("graphs")
+
+
 @pytest.mark.parametrize("name", ENGINES)
 def test_engines_agree_with_torch_on_a_real_network(
-    tmp_path: Path, lite0: Backbone, name: EngineName
+    graphs: Path, lite0: Backbone, name: EngineName
 ) -> None:
     cut = lite0.stages[-1]
     batch = batch_of(lite0, 3)
     with torch.no_grad():
         expected = lite0.prefix(cut).eval()(torch.from_numpy(batch)).numpy()
-    got = build(name, lite0, cut, tmp_path).run(batch)
+    got = build(name, lite0, cut, graphs).run(batch)
     assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
 
 
@@ -164,6 +170,49 @@ def test_where_tracing_fails_the_other_exporter_is_used(
     backbone = TinyBackbone()
     got = build("onnxruntime", backbone, "pooled", tmp_path).run(batch_of(backbone, 5))
     np.testing.assert_allclose(got, truth(backbone, "pooled", pictures(5)), atol=1e-6)
+
+
+class Attention(nn.Module):
+    """What torchvision's vision transformers are made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = x.flatten(2).transpose(1, 2)[:, :, [0, 1, 2, 0, 1, 2, 0, 1]]
+        return self.attention(tokens, tokens, tokens, need_weights=False)[0].mean(dim=1)
+
+
+def test_attention_is_exported_by_tracing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = TinyBackbone()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        backbone._conv, backbone._pool = Attention(), nn.Identity()
+    monkeypatch.setattr(graph_module, "_export_by_dynamo", None)
+    batch = batch_of(backbone, 5)
+    expected = build("torch", backbone, "pooled", tmp_path).run(batch)
+    got = build("onnxruntime", backbone, "pooled", tmp_path).run(batch)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+class Exotic(nn.Module):
+    """Uses an operator that ONNX does not have."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.special.i1e(x).mean(dim=(2, 3))
+
+
+def test_a_failing_export_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING")
+    backbone = TinyBackbone()
+    backbone._conv, backbone._pool = Exotic(), nn.Identity()
+    with pytest.raises(EngineError, match="cannot be built for tiny at pooled"):
+        build("onnxruntime", backbone, "pooled", tmp_path)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_exporting_changes_no_warning_filters(tmp_path: Path) -> None:

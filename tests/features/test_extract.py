@@ -184,7 +184,7 @@ def test_auto_says_how_the_engines_did(store: FeatureStore) -> None:
     assert result.engine == "torch"  # nine small pictures are not worth building another
     (trial,) = result.engine_report
     assert trial.images_per_second is not None
-    assert any("less than trying others" in line for line in listener.said)
+    assert any("about what trying others takes" in line for line in listener.said)
 
 
 def test_too_little_room_is_said_before_anything_is_read(

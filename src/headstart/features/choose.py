@@ -32,7 +32,8 @@ TOLERANCE = 1e-3
 _CANDIDATES: tuple[EngineName, ...] = ("openvino", "onnxruntime")
 _PACKAGES = ("torch", "numpy", "onnxruntime", "openvino")
 _REPEATS = 3
-_SMALL_JOB_SECONDS = 3.0  # about what building and timing the other engines takes
+_SMALL_JOB_SECONDS = 3.0  # about what building and timing the other engines takes …
+_SMALL_JOB_IMAGES = 150  # … and no export seen took longer than torch with that many pictures
 _TRIAL_SECONDS = 2.0  # no further repeats after this
 
 
@@ -165,9 +166,10 @@ def choose_engine(job: Job, samples: FloatArray) -> Choice:
         if choice is not None:
             return choice
     rate = len(samples) / _time(engine, samples)
-    if job.images / rate < _SMALL_JOB_SECONDS:
+    torch_seconds = job.images / rate
+    if torch_seconds < _SMALL_JOB_SECONDS or job.images < _SMALL_JOB_IMAGES:
         return reference.choice(
-            rate, f"needs {job.images / rate:.1f} s, which is less than trying others takes"
+            rate, f"needs {torch_seconds:.1f} s, about what trying others takes"
         )
     choice = _try_all(job, reference)
     _remember(job, choice.trials)

@@ -181,7 +181,7 @@ def _extract_missing(
         f"{asked - len(missing):,} reused; needs {human_bytes(needed)} of disk, "
         f"{human_bytes(free)} are free"
     )
-    images = _Unchanged(request.images)
+    images = _Unchanged(request.images, request.images.names, request.images.digests)
     positions = list(missing.values())
     choice = _choose(request, images, positions)
     for trial in choice.trials:
@@ -293,20 +293,14 @@ class _Unchanged:
     """
 
     images: ImageSet
-
-    @property
-    def names(self) -> Sequence[str]:
-        return self.images.names
-
-    @property
-    def digests(self) -> Sequence[str]:
-        return self.images.digests
+    names: Sequence[str]
+    digests: Sequence[str]
 
     def __len__(self) -> int:
         return len(self.images)
 
     def read(self, index: int) -> bytes:
         data = self.images.read(index)
-        if digest_bytes(data) != self.images.digests[index]:
+        if digest_bytes(data) != self.digests[index]:
             raise DataError("has changed since the data set was scanned: repeat your command")
         return data

@@ -5,6 +5,7 @@ import copy
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -88,7 +89,7 @@ def _export_by_tracing(module: nn.Module, example: torch.Tensor) -> bytes:
     # the one below takes 7 to 10 s, as long as torch needs for the features of 1,000 pictures.
     # Its graphs compute paddings from shapes at run time, which cost ONNX Runtime a third of its
     # speed; with the batch size fixed at load time (see `engine`) they fold to constants.
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _plain_attention(), _no_dump_on_failure():
         path = Path(folder) / "graph.onnx"
         torch.onnx.export(
             module,
@@ -101,6 +102,32 @@ def _export_by_tracing(module: nn.Module, example: torch.Tensor) -> bytes:
             dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
         )
         return path.read_bytes()
+
+
+@contextlib.contextmanager
+def _plain_attention() -> Iterator[None]:
+    # In evaluation torch's MultiheadAttention calls one fused operator, which ONNX does not have.
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextlib.contextmanager
+def _no_dump_on_failure() -> Iterator[None]:
+    # By a slip in torch (it tests a function instead of calling it) the tracing exporter always
+    # prints the whole graph, thousands of lines, when it meets an operator it does not know.
+    dump = getattr(torch._C, "_jit_onnx_log", None)
+    if dump is None:
+        yield
+        return
+    setattr(torch._C, "_jit_onnx_log", lambda *_: None)  # noqa: B010 - mypy knows no such name
+    try:
+        yield
+    finally:
+        setattr(torch._C, "_jit_onnx_log", dump)  # noqa: B010
 
 
 def _export_by_dynamo(module: nn.Module, example: torch.Tensor) -> bytes:

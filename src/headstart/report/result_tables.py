@@ -306,7 +306,7 @@ def comparisons(results: JsonDict) -> Table | None:
         return None
     both = [p.get("seconds_a") for p in pairs] + [p.get("seconds_b") for p in pairs]
     unit, seconds = durations(both)
-    timed = any(s is not None for s in both)
+    timed = any(p.get("speedup") is not None for p in pairs)
     weighed = any(p.get("weights_relative_difference") is not None for p in pairs)
     rows = []
     for i, pair in enumerate(pairs):

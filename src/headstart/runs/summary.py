@@ -147,7 +147,8 @@ def comparison_records(
             continue
         paired = compare_pair(first.predictions["test"], second.predictions["test"])
         seconds_a, seconds_b = _seconds(first), _seconds(second)
-        speedup = seconds_b / seconds_a
+        # The same training two ways can be timed against each other; two models cannot.
+        two_ways = first.part.mode != second.part.mode
         warm = first.extraction is not None and first.extraction.extracted == 0
         records.append(
             {
@@ -159,8 +160,8 @@ def comparison_records(
                 "accuracy_difference": score_json(paired.accuracy_difference),
                 "seconds_a": round(seconds_a, 3),
                 "seconds_b": round(seconds_b, 3),
-                "speedup": round(speedup, 3),
-                "weights_relative_difference": _weights_apart(first, second),
+                "speedup": round(seconds_b / seconds_a, 3) if two_ways else None,
+                "weights_relative_difference": _weights_apart(first, second) if two_ways else None,
                 "cold": not warm,
                 "text": _in_words(a, b, first, second, paired.accuracy_difference),
             }
