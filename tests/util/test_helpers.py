@@ -41,8 +41,8 @@ def test_digests_of_arrays_and_records() -> None:
 
 
 def test_seeds_are_the_same_everywhere_and_tell_purposes_apart() -> None:
-    assert seed_of("order", 0, 1) == 2634213205104613236 or seed_of("order", 0, 1) >= 0
-    assert seed_of("order", 0, 1) == seed_of("order", 0, 1)
+    # A fixed value: another one would change every split and every run that was ever made.
+    assert seed_of("order", 0, 1) == 8639817837933930023
     different = {seed_of("order", 0, 1), seed_of("order", 1, 0), seed_of("order", "0", 1)}
     assert len(different) == 3
     assert generator("x", 1).integers(1 << 40) == generator("x", 1).integers(1 << 40)
@@ -51,9 +51,14 @@ def test_seeds_are_the_same_everywhere_and_tell_purposes_apart() -> None:
 def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "file.json"
     files.write_json(path, {"a": 1})
-    with pytest.raises(RuntimeError), files.atomic_writer(path) as file:
-        file.write(b"half")
-        raise RuntimeError
+
+    def fail_half_way() -> None:
+        with files.atomic_writer(path) as file:
+            file.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     assert files.read_json(path) == {"a": 1}
     assert os.listdir(path.parent) == ["file.json"]
     with pytest.raises(ValueError, match="not JSON compliant"):

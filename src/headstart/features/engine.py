@@ -11,14 +11,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 
-from headstart._util.devices import usable_cores
+from headstart._util.devices import full_float32, usable_cores
 from headstart._util.imports import available, optional
 from headstart.backbones.base import Backbone
 from headstart.errors import EngineError
@@ -156,7 +155,7 @@ class TorchEngine:
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
             if self._device.type == "cuda":
-                stack.enter_context(_float32_on_cuda())
+                stack.enter_context(full_float32())
                 pixels = pixels.pin_memory()
             moved = pixels.to(self._device, non_blocking=True)
             out = self._module(moved.contiguous(memory_format=torch.channels_last))
@@ -344,18 +343,6 @@ def _from_graph(name: EngineName, library: Any, graph: bytes, backbone: Backbone
         return OnnxRuntimeEngine(library, graph)
     spec = backbone.input_spec
     return OpenVinoEngine(library, graph, spec.height, spec.width)
-
-
-def _float32_on_cuda() -> AbstractContextManager[None]:
-    # cuDNN convolves in TF32 by default, which keeps ten bits of each number: too few for
-    # features that promise float32 and are compared with those of other engines.
-    return torch.backends.cudnn.flags(
-        enabled=True,
-        benchmark=False,
-        deterministic=True,
-        allow_tf32=False,
-        fp32_precision="ieee",
-    )
 
 
 def _first_line(error: Exception) -> str:

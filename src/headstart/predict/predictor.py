@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from headstart._util.devices import full_float32
 from headstart.backbones.base import Backbone
 from headstart.backbones.registry import load_backbone
 from headstart.data.image import decode, transform
@@ -82,6 +83,7 @@ class Predictor:
         """
         batch = np.stack([transform(decode(p), self.model.input_spec) for p in pictures])
         x = torch.from_numpy(batch).to(self._device)
-        z = self._prefix(x).reshape(len(pictures), -1)
+        with full_float32():
+            z = self._prefix(x).reshape(len(pictures), -1)
         probabilities = torch.softmax(self._head(z)[0].float(), dim=-1)
         return np.asarray(probabilities.cpu().numpy(), dtype=np.float32)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from headstart._util.devices import full_float32
 from headstart._util.seeding import generator
 from headstart.data.loader import load_batches
 from headstart.types import FloatArray, ImageSet, InputSpec, IntArray
@@ -194,7 +195,7 @@ class StandardSource:
             self._images, rows, self._spec, self._batch_size, workers=self._workers
         ):
             x = torch.from_numpy(batch).to(self._device, memory_format=torch.channels_last)
-            with torch.no_grad():
+            with torch.no_grad(), full_float32():
                 z = self._prefix(x).reshape(len(batch), -1).float()
             index = torch.as_tensor(rows[done : done + len(batch)], device=self._device)
             done += len(batch)
