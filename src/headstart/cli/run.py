@@ -59,8 +59,7 @@ def _print_results(results: "JsonDict") -> None:
     for problem in results["data"]["problems"]:
         console.print(f"[yellow]data:[/yellow] {escape(problem['text'])}", highlight=False)
     table = Table(title=escape(results["experiment"]["title"]))
-    for name in ("part", "mode"):
-        table.add_column(name, no_wrap=True)
+    table.add_column("part", no_wrap=True)
     for name in ("val", "test", "95% interval", "train s", "extract s"):
         table.add_column(name, justify="right", no_wrap=True)
     for model in results["models"]:
@@ -68,13 +67,12 @@ def _print_results(results: "JsonDict") -> None:
         training = stage["wall_seconds"] - stage["extraction_seconds"]
         times = (f"{training:.1f}", f"{stage['extraction_seconds']:.1f}")
         if "test" not in model["metrics"]:
-            table.add_row(model["name"], model["mode"], model["state"], "", "", *times)
+            table.add_row(escape(model["name"]), model["state"], "", "", *times)
             continue
         test = model["metrics"]["test"]["accuracy"]
         val = model["metrics"]["val"]["accuracy"]["value"]
         table.add_row(
             escape(model["name"]),
-            model["mode"],
             f"{val:.3f}",
             f"{test['value']:.3f}",
             f"{test['low']:.3f}–{test['high']:.3f}",
