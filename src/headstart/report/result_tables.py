@@ -145,13 +145,16 @@ def sweep(entry: JsonDict) -> Table:
     axes = [align([setting(m["values"].get(k)) for _, m in members]) for k in keys]
     word = lookup.split_word(split)
     group = f"{word.capitalize()} accuracy, %"
+    extra = [
+        s for s in ("train", "test") if any(lookup.metric(m, s, "accuracy") for _, m in members)
+    ]
     rows = []
     for i, (index, member) in enumerate(members):
         refs = [f"sweeps/{entry['name']}/{index}"]
         if member.get("best"):
             refs.append(f"sweeps/{entry['name']}")
         loss = lookup.metric(member, split, "loss")
-        others = [lookup.metric(member, s, "accuracy") for s in ("train", "test")]
+        others = [lookup.metric(member, s, "accuracy") for s in extra]
         rows.append(
             Row(
                 (
@@ -173,8 +176,7 @@ def sweep(entry: JsonDict) -> Table:
             Column("value", "right", group),
             Column("95% interval", "right", group),
             Column(f"{word.capitalize()} loss", "right"),
-            Column("training", "right", "Accuracy, %"),
-            Column("test", "right", "Accuracy, %"),
+            *(Column(f"{_capital(lookup.split_word(s))} accuracy, %", "right") for s in extra),
             Column("Outcome"),
         ),
         rows=tuple(rows),

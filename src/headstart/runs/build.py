@@ -198,8 +198,12 @@ def settings_of(part: schema.ModelPart) -> dict[str, object]:
 
     dumped = part.model_dump()
     if isinstance(part.head, schema.LogisticHead):
-        dumped = {k: dumped[k] for k in ("mode", "head", "labels_per_class", "seed")}
-    structure = {"kind", "extends", "title", "backbone", "grid", "select", "best_of"}
+        dumped = {k: dumped[k] for k in ("head", "seed")}
+    # What a record says of its own accord, or what is no setting of the training.
+    structure = {
+        *("kind", "extends", "title", "backbone", "grid", "select", "best_of"),
+        *("mode", "labels_per_class"),
+    }
     for key, value in dumped.items():
         if key not in structure:
             walk(key, value)

@@ -22,7 +22,7 @@ from headstart.predict import SavedModel, save_model
 from headstart.report import render
 from headstart.report.advice import advise
 from headstart.runs import build, record, summary
-from headstart.runs.part import Bench, PartResult, run_part
+from headstart.runs.part import Bench, PartResult, run_part, train_rows
 from headstart.runs.plan import plan_parts
 from headstart.types import JsonDict, Progress, StepRecord
 
@@ -199,8 +199,9 @@ def _write_part(
     for split, predictions in result.predictions.items():
         record.write_predictions(folder / f"predictions-{split}.parquet", predictions)
     if isinstance(part, schema.SweepPart):
+        train_count = len(train_rows(bench.dataset, part))
         val_count = len(bench.dataset.splits["val"])
-        state.sweeps.append(summary.sweep_record(name, part, result, val_count))
+        state.sweeps.append(summary.sweep_record(name, part, result, train_count, val_count))
         record.write_history(
             state.folder / "sweeps" / name / "history.parquet", _all_records(result), members=True
         )

@@ -93,14 +93,17 @@ def model_record(name: str, key: str, backbone: Backbone, cut: str, result: Part
     return record
 
 
-def sweep_record(name: str, part: schema.SweepPart, result: PartResult, val_count: int) -> JsonDict:
+def sweep_record(
+    name: str, part: schema.SweepPart, result: PartResult, train_count: int, val_count: int
+) -> JsonDict:
     """Return a sweep's entry in `sweeps`. Its members show validation figures only.
 
     Args:
         name: The part's name.
         part: Its configuration.
         result: What the part left.
-        val_count: Number of validation samples, for the intervals.
+        train_count: Number of training samples, for the intervals.
+        val_count: Number of validation samples, likewise.
 
     Returns:
         The entry as docs/reference/results.md describes it.
@@ -113,7 +116,7 @@ def sweep_record(name: str, part: schema.SweepPart, result: PartResult, val_coun
         "axes": {key: list(values) for key, values in part.grid.items()},
         "select": {"metric": part.select.metric, "split": "val"},
         "members": [
-            _member_record(member, index == best, val_count)
+            _member_record(member, index == best, train_count, val_count)
             for index, member in enumerate(result.members)
         ],
         "best_model": name if best is not None else None,
@@ -205,14 +208,18 @@ def pairs_of(experiment: schema.Experiment) -> list[tuple[str, str]]:
     return asked + [(t.part, t.against) for t in experiment.targets if t.against is not None]
 
 
-def _member_record(member: Member, best: bool, val_count: int) -> JsonDict:
+def _member_record(member: Member, best: bool, train_count: int, val_count: int) -> JsonDict:
     metrics: JsonDict = {}
     kept = [r for r in member.records if r.epoch == member.outcome.best_epoch]
     if member.val_accuracy is not None:
+        counts = {"train": train_count, "val": val_count}
         for record in kept:
-            metrics[record.split] = {"loss": record.loss, "accuracy": record.accuracy}
-        right = round(member.val_accuracy * val_count)
-        metrics["val"]["accuracy"] = score_json(wilson(right, val_count))
+            n = counts[record.split]
+            metrics[record.split] = {
+                "accuracy": score_json(wilson(round(record.accuracy * n), n)),
+                # The loop keeps the mean alone: there is nothing to resample.
+                "loss": {"value": record.loss, "low": None, "high": None, "n": n},
+            }
     return {
         "values": member.values,
         "state": member.outcome.state,
