@@ -208,7 +208,7 @@ def test_classes_that_are_too_small_are_listed_with_two_ways_out(folder):
     with pytest.raises(DataError) as caught:
         prepared(root)
     text = str(caught.value)
-    assert "2 classes have too few pictures" in text
+    assert "too few pictures (or too few groups) in 2 classes" in text
     assert "lone: 1 usable" in text
     assert "pair: 2 usable" in text
     assert "small_classes: drop" in text

@@ -218,27 +218,27 @@ class Preflight:
         kinds: tuple[tuple[str, str, list[bool]], ...] = (
             (
                 "animated",
-                "hold several frames or pages; the first is used.",
+                "with several frames or pages: the first is used.",
                 [one is not None and one.frames > 1 for one in self.probes],
             ),
             (
                 "16-bit",
-                "hold more than 8 bits per channel; they are scaled to 8.",
+                "with more than 8 bits per channel: scaled to 8.",
                 [one is not None and one.deep for one in self.probes],
             ),
             (
                 "cmyk",
-                "are CMYK; they are converted to RGB without a colour profile.",
+                "in CMYK: converted to RGB without a colour profile.",
                 [one is not None and one.mode == "CMYK" for one in self.probes],
             ),
             (
                 "alpha",
-                "hold transparency; it is laid over white.",
+                "with transparency: laid over white.",
                 [one is not None and one.alpha for one in self.probes],
             ),
             (
                 "exif-rotated",
-                "are stored turned or mirrored; their EXIF orientation is applied.",
+                "stored turned or mirrored: the EXIF orientation is applied.",
                 [one is not None and one.turned for one in self.probes],
             ),
         )

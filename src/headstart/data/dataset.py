@@ -266,8 +266,9 @@ def _too_small(
             for label, missing in list(small.items())[:20]
         )
         raise DataError(
-            f"{preflight.origin}: {len(small)} classes have too few pictures (or too few groups) "
-            f"for the splits {', '.join(needed)}. Either add pictures, or leave these classes out "
+            f"{preflight.origin}: too few pictures (or too few groups) in {len(small)} "
+            f"class{'es' if len(small) > 1 else ''} for the splits {', '.join(needed)}. "
+            "Either add pictures, or leave these classes out "
             f"with data.small_classes: drop{listed}{chr(10) + '  …' if len(small) > 20 else ''}"
         )
     return small
