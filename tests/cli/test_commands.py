@@ -115,3 +115,11 @@ def test_check_exits_with_1_when_a_target_is_missed(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "target MISSED: a test.accuracy >= 0.9, got 0.5" in done.stdout
     assert headstart("check", str(tmp_path / "none")).returncode == 2
+
+
+def test_the_cache_says_what_it_holds_and_that_it_is_whole() -> None:
+    assert "0 bytes in" in headstart("cache", "ls").stdout
+    done = headstart("cache", "verify")
+    assert done.returncode == 0
+    assert "whole" in done.stdout
+    assert "deleted 0 entries" in headstart("cache", "prune", "--damaged").stdout

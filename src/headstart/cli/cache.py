@@ -20,33 +20,20 @@ def _store() -> "FeatureStore":
 @app.command("ls")
 def ls() -> None:
     """List what is stored: backbone, cut, pictures, size, last use."""
-    from rich.console import Console
-    from rich.table import Table
-
     from headstart.features.store import human_bytes
 
     store = _store()
     entries = store.ls()
-    table = Table(title=f"{store.root}")
-    for column in ("key", "backbone", "cut", "input", "dtype"):
-        table.add_column(column, no_wrap=column == "key")
-    for column in ("pictures", "size"):
-        table.add_column(column, justify="right")
-    table.add_column("last used")
     for entry in entries:
-        table.add_row(
-            entry.key[:12],
-            entry.backbone,
-            entry.cut,
-            f"{entry.height}×{entry.width} {entry.fit}",
-            entry.dtype,
-            f"{entry.samples:,}" + (f" ({entry.damaged} damaged)" if entry.damaged else ""),
-            human_bytes(entry.size_bytes),
-            f"{entry.last_used:%Y-%m-%d %H:%M}",
+        typer.echo(f"{entry.key[:12]}  {entry.backbone} at {entry.cut}")
+        damaged = f", {entry.damaged} damaged shards" if entry.damaged else ""
+        typer.echo(
+            f"    {entry.samples:,} pictures at {entry.height}×{entry.width} ({entry.fit}), "
+            f"{entry.dtype}, {human_bytes(entry.size_bytes)}, "
+            f"last used {entry.last_used:%Y-%m-%d}{damaged}"
         )
-    console = Console()
-    console.print(table)
-    console.print(f"{human_bytes(sum(e.size_bytes for e in entries))} in all", highlight=False)
+    total = human_bytes(sum(entry.size_bytes for entry in entries))
+    typer.echo(f"{total} in {store.root}")
 
 
 @app.command("verify")
