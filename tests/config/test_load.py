@@ -59,8 +59,15 @@ def test_a_profile_changes_the_parts_that_extend_too(good: Path) -> None:
 
 def test_overrides_and_data_from_the_command_line(good: Path) -> None:
     study = load_experiment(
-        good, data="elsewhere", overrides=("parts.a.epochs=7", "parts.a.head={kind: mlp}")
+        good,
+        data="elsewhere",
+        overrides=(
+            "parts.a.epochs=7",
+            "parts.a.head={kind: mlp}",
+            "parts.b.grid.optimizer.learning_rate=[0.3]",
+        ),
     )
+    assert study.parts["b"].grid == {"optimizer.learning_rate": (0.3,)}
     assert study.data.path == "elsewhere"
     assert study.parts["b"].epochs == 7
     assert study.parts["c"].head.kind == "mlp"
@@ -119,6 +126,23 @@ targets: [{part: b, metric: test.acuracy, value: high}, {part: b, metric: speedu
         ("data: {kind: auto, split: {train: 0.5}}", "data.split: expected train + val + test = 1"),
         ("parts: {}", "parts: expected at least 1 of them"),
         ("title: 3", "title: expected text, got 3"),
+        (
+            "parts: {s: {kind: sweep, grid: {optimizer.momentum: [0.5]}}, "
+            "m: {kind: model, best_of: s, optimizer: {kind: adam}}}",
+            "parts.m.best_of: expected a sweep of the optimizer adam",
+        ),
+        (
+            "targets: [{part: a, metric: speedup, against: b, value: 2}]",
+            "targets.0.against: expected a part of the other mode",
+        ),
+        (
+            "targets: [{part: a, metric: test.accuracy, against: b, value: 0.5}]",
+            "targets.0.against: expected nothing",
+        ),
+        (
+            "parts: {a: {kind: sweep, labels_per_class: 5, grid: {seed: [0, 1]}}}",
+            "parts.a.grid.seed: expected no seeds",
+        ),
         ("parts: {a: {kind: model, best_of: b}}", "parts.a.best_of: expected an earlier sweep"),
         ("parts: {a: {kind: model, epochs: true}}", "parts.a.epochs: expected a whole number"),
         ("parts: {a: {kind: model, epochs: 2.5}}", "parts.a.epochs: expected a whole number"),
@@ -137,7 +161,7 @@ def test_a_single_problem(tmp_path: Path, change: str, message: str) -> None:
     raw = yaml.safe_load(GOOD)
     raw.update(parse_yaml(change))
     raw.pop("profiles")
-    text = problems(tmp_path, yaml.safe_dump(raw))
+    text = problems(tmp_path, yaml.safe_dump(raw, sort_keys=False))
     assert message in text
     assert "(1 problem)" in text
 

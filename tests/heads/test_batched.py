@@ -98,3 +98,12 @@ def test_a_member_can_be_taken_out() -> None:
 def test_impossible_dropout_is_refused(dropout: float) -> None:
     with pytest.raises(ValueError, match="probability"):
         build_head(HeadSpec(dropout=dropout), 3, 2, [0])
+
+
+def test_a_last_batch_of_one_sample_does_not_move_the_statistics() -> None:
+    head = build_head(HeadSpec(normalization="batch"), 5, 3, [0, 1])
+    head(torch.randn(16, 5))
+    before = {k: v.clone() for k, v in head.state_dict().items()}
+    assert torch.isfinite(head(torch.randn(1, 5))).all()
+    for key, value in head.state_dict().items():
+        assert torch.equal(value, before[key])

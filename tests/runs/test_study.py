@@ -10,8 +10,9 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, precision_score
 
+from headstart import run
 from headstart.config import load_experiment
-from headstart.errors import ConfigError
+from headstart.errors import ConfigError, DataError
 from headstart.predict import Predictor, load_model
 
 TWO_MODES = """
@@ -148,3 +149,41 @@ def test_reports_are_written(study: Callable) -> None:
     result = study(SWEEP, only=["probe"])
     assert result.report_pdf.read_bytes().startswith(b"%PDF")
     assert "Some digits" in result.report_html.read_text()
+
+
+CHAIN = """
+parts:
+  b: {kind: sweep, optimizer: {kind: sgd}, epochs: 2, grid: {optimizer.learning_rate: [0.1, 1e-6]}}
+  c: {kind: sweep, extends: b, best_of: b, grid: {optimizer.momentum: [0.0, 0.9]}}
+  d: {kind: model, extends: b, best_of: c, epochs: 3}
+"""
+
+
+def test_a_chain_of_sweeps_hands_everything_on(study: Callable) -> None:
+    result = study(CHAIN)
+    by_name = {model["name"]: model["hyperparameters"] for model in result.results["models"]}
+    for key in ("optimizer.learning_rate", "optimizer.momentum"):
+        assert by_name["d"][key] == by_name["c"][key]
+    assert by_name["d"]["optimizer.learning_rate"] == 0.1
+
+
+def test_a_chain_after_a_sweep_that_diverged_is_left_out(study: Callable) -> None:
+    result = study(CHAIN, overrides=["parts.b.grid.optimizer.learning_rate=[1e38, 3e38]"])
+    assert [model["state"] for model in result.results["models"]] == ["diverged"]
+    assert result.results["state"] == "partial"
+    assert result.report_pdf.exists()
+
+
+def test_more_labels_than_there_are_is_an_error_before_any_training(
+    study: Callable, tmp_path: Path
+) -> None:
+    parts = "parts: {a: {kind: model}, b: {kind: model, labels_per_class: 4000}}\n"
+    with pytest.raises(DataError, match=r"parts\.b\.labels_per_class"):
+        study(parts)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_changes_to_a_loaded_experiment_are_refused() -> None:
+    loaded = load_experiment("mnist-few-labels", profile="small")
+    with pytest.raises(ConfigError, match=r"Experiment\.load"):
+        run(loaded, profile="small")

@@ -217,7 +217,10 @@ def _override(raw: dict[str, Any], text: str) -> Problem | None:
     except (yaml.YAMLError, ConfigError):
         return Problem(f"-s {key}", repr(value), "a YAML value")
     target = raw
-    *path, last = key.split(".")
+    steps = key.split(".")
+    if steps[:1] == ["parts"] and steps[2:3] == ["grid"] and len(steps) > 4:
+        steps[3:] = [".".join(steps[3:])]  # a grid's keys have dots of their own
+    *path, last = steps
     for step in path:
         if not isinstance(target.get(step), dict):
             target[step] = {}

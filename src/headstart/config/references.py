@@ -49,6 +49,7 @@ def check_references(raw: dict[str, Any]) -> list[Problem]:
             f"{where}.backbone", part.get("backbone"), backbones, "a key of backbones"
         )
         problems += _name(f"{where}.best_of", part.get("best_of"), sweeps, "an earlier sweep")
+        problems += _handed_on(where, part, parts)
         if part.get("kind") == "sweep":
             problems += _grid(where, part)
             sweeps.append(name)
@@ -107,6 +108,9 @@ def _grid(where: str, part: dict[str, Any]) -> list[Problem]:
             expected = _wrong_value(str(key), value)
             if expected:
                 problems.append(Problem(at, shorten(value), expected))
+    if part.get("labels_per_class") is not None and "seed" in _mapping(part.get("grid")):
+        expected = "no seeds in a part with labels_per_class: the seed draws the labels too"
+        problems.append(Problem(f"{where}.grid.seed", None, expected, "write one part per seed"))
     problems += _nesterov(where, part)
     return problems
 
@@ -121,6 +125,25 @@ def _wrong_value(key: str, value: Any) -> str:
         return ""
     bottom = f"at least {low}" if inclusive else f"above {low}"
     return f"numbers {bottom}" + (f" and below {high}" if high < math.inf else "")
+
+
+def _handed_on(where: str, part: dict[str, Any], parts: dict[str, Any]) -> list[Problem]:
+    """Settings of one optimiser mean nothing to another: `best_of` needs the same."""
+    name = part.get("best_of")
+    base = _mapping(parts.get(name)) if isinstance(name, str) else {}
+    kinds = [str(_mapping(p.get("optimizer")).get("kind", "sgd")) for p in (part, base)]
+    seen: set[str] = set()
+    while base:
+        swept = [key for key in _mapping(base.get("grid")) if str(key).startswith("optimizer.")]
+        if swept and kinds[0] != kinds[1]:
+            expected = f"a sweep of the optimizer {kinds[0]}"
+            return [Problem(f"{where}.best_of", repr(name), expected, f"it sweeps {kinds[1]}'s")]
+        above = base.get("best_of")
+        if not isinstance(above, str) or above in seen:
+            break
+        seen.add(above)
+        base = _mapping(parts.get(above))
+    return []
 
 
 def _nesterov(where: str, part: dict[str, Any]) -> list[Problem]:
@@ -139,10 +162,22 @@ def _target(where: str, target: dict[str, Any], parts: dict[str, Any]) -> list[P
     metric = target.get("metric")
     if not isinstance(metric, str):
         return problems
+    against = target.get("against")
     if metric in ("speedup", "agreement"):
-        if target.get("against") is None:
+        if against is None:
             problems.append(Problem(f"{where}.against", None, f"the other part, for {metric}"))
+        elif metric == "speedup":
+            modes = [
+                _mapping(parts.get(str(n))).get("mode", "cached")
+                for n in (target.get("part"), against)
+            ]
+            if modes[0] == modes[1]:
+                expected = "a part of the other mode, standard against cached"
+                problems.append(Problem(f"{where}.against", repr(against), expected))
         return problems
+    if against is not None:
+        expected = "nothing: it is for speedup and agreement"
+        problems.append(Problem(f"{where}.against", repr(against), expected))
     known = [f"{s}.{m}" for s in ("test", "val", "train") for m in _METRICS]
     if metric not in known:
         expected = "SPLIT.METRIC, speedup or agreement"

@@ -286,7 +286,8 @@ class ModelPart(Strict):
     """Decides initial weights, dropout and the order of samples."""
     early_stopping: EarlyStoppingConfig | None = None
     keep: Literal["best", "last"] = "best"
-    """Which weights to end with: of the best validation loss, or of the last epoch."""
+    """Which weights to end with: of the best validation loss (or the figure that early stopping
+    watches), or of the last epoch."""
     labels_per_class: Count | None = None
     """Train on this many samples of each class only; smaller draws are inside larger ones."""
     best_of: Name | None = None

@@ -85,7 +85,7 @@ class BatchedNorm(nn.Module):
         if self.kind == "layer":
             mean = x.mean(dim=-1, keepdim=True)
             var = x.var(dim=-1, keepdim=True, unbiased=False)
-        elif self.training:
+        elif self.training and x.shape[-2] > 1:  # one sample has no variance
             mean = x.mean(dim=-2, keepdim=True)
             var = x.var(dim=-2, keepdim=True, unbiased=False)
             self._remember(mean, var, x.shape[-2])
@@ -99,7 +99,7 @@ class BatchedNorm(nn.Module):
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, var: Tensor, batch: int) -> None:
-        unbiased = var * (batch / (batch - 1)) if batch > 1 else var
+        unbiased = var * (batch / (batch - 1))
         self.get_buffer("running_mean").lerp_(mean.squeeze(-2).expand_as(self.bias), 0.1)
         self.get_buffer("running_var").lerp_(unbiased.squeeze(-2).expand_as(self.bias), 0.1)
 

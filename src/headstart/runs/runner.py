@@ -16,6 +16,7 @@ from headstart.backbones.base import Backbone
 from headstart.config import schema
 from headstart.config.load import load_experiment
 from headstart.data.dataset import Dataset
+from headstart.errors import ConfigError, DataError
 from headstart.features.extract import Extraction, extract
 from headstart.features.store import FeatureStore
 from headstart.predict import SavedModel, save_model
@@ -63,6 +64,7 @@ class _State:
     models: list[JsonDict]
     sweeps: list[JsonDict]
     extractions: dict[str, Extraction]
+    chosen: dict[str, dict[str, float | int]]
 
 
 def run(
@@ -96,6 +98,11 @@ def run(
     """
     show = show if show is not None else progress.for_terminal()
     if isinstance(experiment, schema.Experiment):
+        if data is not None or profile is not None or overrides:
+            raise ConfigError(
+                "data, profile and overrides change a file while it is loaded: "
+                "give them to Experiment.load, or give run a name or path"
+            )
         study, source = experiment, experiment.name
     else:
         study = load_experiment(experiment, profile=profile, data=data, overrides=tuple(overrides))
@@ -114,6 +121,7 @@ def run(
         cache=cache,
         progress=show,
     )
+    _check_labels(study, planned, dataset)
     now = datetime.datetime.now().astimezone()
     folder = record.new_run_folder(Path(out), study, now)
     command = _command(source, data, profile, only, overrides, allow_network)
@@ -127,6 +135,7 @@ def run(
         models=[],
         sweeps=[],
         extractions={},
+        chosen={},
     )
     record.write_experiment(folder, study)
     files.write_json(folder / "environment.json", state.header["environment"])
@@ -146,17 +155,21 @@ def _run_one(
     state: _State, name: str, part: schema.ModelPart, key: str, bench: Bench, store: FeatureStore
 ) -> None:
     """Run one part and put what it found into the state and the run folder."""
+    handed_on: dict[str, float | int] = {}
     if part.best_of is not None:
-        base = state.results[part.best_of]
-        if base.best is None:
-            bench.progress.say(f"{name}: left out, since all members of {part.best_of} diverged")
+        if part.best_of not in state.chosen:
+            bench.progress.say(f"{name}: left out, since {part.best_of} has no best member")
             return
-        part = build.with_values(part, base.members[base.best].values)
+        handed_on = state.chosen[part.best_of]
+        part = build.with_values(part, handed_on)
     extraction = None
     if part.mode == "cached":
         extraction = _extract(state, key, bench, store)
     result = run_part(name, part, bench, extraction)
     state.results[name] = result
+    if result.best is not None:
+        # What a sweep was handed is part of what it hands on.
+        state.chosen[name] = {**handed_on, **result.members[result.best].values}
     _write_part(state, name, part, key, bench, result)
 
 
@@ -296,6 +309,15 @@ def _backbone_record(key: str, backbone: Backbone, cut: str) -> JsonDict:
         "size_bytes": sum(p.numel() * p.element_size() for p in parameters),
         "digest": backbone.digest(cut),
     }
+
+
+def _check_labels(study: schema.Experiment, planned: Sequence[str], dataset: Dataset) -> None:
+    """Refuse, before any training, a part that wants more labels than there are."""
+    for name in planned:
+        try:
+            train_rows(dataset, study.parts[name])
+        except DataError as error:
+            raise DataError(f"parts.{name}.labels_per_class: {error}") from error
 
 
 def _load_backbones(

@@ -152,7 +152,7 @@ def comparison_records(
         seconds_a, seconds_b = _seconds(first), _seconds(second)
         # The same training two ways can be timed against each other; two models cannot.
         two_ways = first.part.mode != second.part.mode
-        warm = first.extraction is not None and first.extraction.extracted == 0
+        warm = _warm(first) or _warm(second)
         records.append(
             {
                 "a": a,
@@ -260,12 +260,16 @@ def _in_words(a: str, b: str, first: PartResult, second: PartResult, difference:
             f"({difference.low:+.3f} to {difference.high:+.3f}): they {verdict}"
         )
     seconds_a, seconds_b = _seconds(first), _seconds(second)
-    warm = first.extraction is not None and first.extraction.extracted == 0
+    warm = _warm(first) or _warm(second)
     return (
         f"{a} took {seconds_a:.1f} s, {b} took {seconds_b:.1f} s: "
         f"{a} was {seconds_b / seconds_a:.1f} times as fast"
-        + (" (its features lay in the cache already)" if warm else " (extraction included)")
+        + (" (the features lay in the cache already)" if warm else " (extraction included)")
     )
+
+
+def _warm(result: PartResult) -> bool:
+    return result.extraction is not None and result.extraction.extracted == 0
 
 
 def _weights_apart(first: PartResult, second: PartResult) -> float | None:
