@@ -11,7 +11,7 @@ RunFolder = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
 def check(run: RunFolder) -> None:
     """Print a study's targets and exit with 1 if one was missed."""
     from headstart.cli.run import target_line
-    from headstart.runs.record import read_results
+    from headstart.report.load import read_results
 
     targets = read_results(run)["targets"]
     if not targets:
@@ -31,7 +31,7 @@ def report(
     """Render a run's report again."""
     from headstart.config.load import read_yaml
     from headstart.report import render
-    from headstart.runs.record import read_results
+    from headstart.report.load import read_results
 
     read_results(run)
     if max_pages is None:

@@ -27,14 +27,14 @@ class Run:
     histories: Mapping[str, tuple[StepRecord, ...]]
 
 
-def load_run(run_folder: Path) -> Run:
-    """Read a run folder.
+def read_results(run_folder: Path) -> JsonDict:
+    """Read a run's results.json.
 
     Args:
         run_folder: The folder that a run has written.
 
     Returns:
-        Its results and histories; a history that is not there is left out.
+        Its content.
 
     Raises:
         RunError: The folder holds no results.json, or one that cannot be read.
@@ -56,6 +56,23 @@ def load_run(run_folder: Path) -> Run:
             f"{path}: expected schema_version {SCHEMA_VERSION}, got {version!r}; "
             "render it with the version of Headstart that wrote it"
         )
+    results: JsonDict = raw
+    return results
+
+
+def load_run(run_folder: Path) -> Run:
+    """Read a run folder.
+
+    Args:
+        run_folder: The folder that a run has written.
+
+    Returns:
+        Its results and histories; a history that is not there is left out.
+
+    Raises:
+        RunError: The folder holds no results.json, or one that cannot be read.
+    """
+    raw = read_results(run_folder)
     places = [(m.get("name"), m) for m in raw.get("models") or ()]
     places += [(f"sweeps/{s.get('name')}", s) for s in raw.get("sweeps") or ()]
     histories = {}

@@ -76,6 +76,11 @@ class PartResult:
     extraction: Extraction | None = None
     notes: tuple[str, ...] = field(default=())
 
+    @property
+    def shown(self) -> Member:
+        """The member that stands for the part: the best, or the first where all diverged."""
+        return self.members[self.best if self.best is not None else 0]
+
 
 @dataclass(frozen=True, slots=True)
 class Bench:

@@ -19,7 +19,6 @@ from headstart.config.schema import Experiment
 from headstart.errors import RunError
 from headstart.types import JsonDict, Predictions, Score, StepRecord
 
-SCHEMA_VERSION = 1
 RESULTS_NAME = "results.json"
 
 
@@ -114,29 +113,6 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     for index in range(len(predictions.classes)):
         columns[f"p_{index}"] = pa.array(predictions.probabilities[:, index])
     _write_table(path, pa.table(columns))
-
-
-def read_results(folder: Path) -> JsonDict:
-    """Read a run's results.
-
-    Args:
-        folder: The run folder.
-
-    Returns:
-        The content of results.json.
-
-    Raises:
-        RunError: The folder is not a run, or its results are of another version.
-    """
-    path = folder / RESULTS_NAME
-    if not path.is_file():
-        raise RunError(f"{folder}: expected a run folder with a {RESULTS_NAME}, there is none")
-    results: JsonDict = files.read_json(path)
-    if results.get("schema_version") != SCHEMA_VERSION:
-        raise RunError(
-            f"{path}: expected schema version {SCHEMA_VERSION}, got {results.get('schema_version')}"
-        )
-    return results
 
 
 def _write_table(path: Path, table: pa.Table) -> None:

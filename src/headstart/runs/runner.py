@@ -22,6 +22,7 @@ from headstart.features.store import FeatureStore
 from headstart.predict import SavedModel, save_model
 from headstart.report import render
 from headstart.report.advice import advise
+from headstart.report.load import SCHEMA_VERSION
 from headstart.runs import build, record, summary
 from headstart.runs.part import Bench, PartResult, run_part, train_rows
 from headstart.runs.plan import plan_parts
@@ -145,8 +146,7 @@ def run(
         key = _backbone_key(study, part)
         bench = Bench(dataset, loaded[key].backbone, loaded[key].cut, device, study.workers, show)
         _run_one(state, name, part, key, bench, store)
-        _write_results(state)
-    results = _write_results(state)
+        results = _write_results(state)
     html, pdf = render(folder, max_pages=study.report.max_pages)
     return RunResult(folder, results, html, pdf)
 
@@ -206,8 +206,7 @@ def _write_part(
 ) -> None:
     folder = state.folder / "models" / name
     state.models.append(summary.model_record(name, key, bench.backbone, bench.cut, result))
-    best = result.members[result.best if result.best is not None else 0]
-    own = [dataclasses.replace(r, member=0) for r in best.records]
+    own = [dataclasses.replace(r, member=0) for r in result.shown.records]
     record.write_history(folder / "history.parquet", own, members=False)
     for split, predictions in result.predictions.items():
         record.write_predictions(folder / f"predictions-{split}.parquet", predictions)
@@ -280,7 +279,7 @@ def _header(
 ) -> JsonDict:
     """Return the part of the results that is known before training."""
     return {
-        "schema_version": record.SCHEMA_VERSION,
+        "schema_version": SCHEMA_VERSION,
         "experiment": {
             "name": study.name,
             "title": study.title,

@@ -2,7 +2,6 @@
 
 import operator
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,7 @@ from headstart.config import schema
 from headstart.evaluate import evaluate_classification, wilson
 from headstart.heads import BatchedHead
 from headstart.runs import build
-from headstart.runs.part import SPLITS, Member, PartResult
+from headstart.runs.part import Member, PartResult
 from headstart.runs.record import score_json
 from headstart.types import JsonDict, Score
 
@@ -34,7 +33,7 @@ def model_record(name: str, key: str, backbone: Backbone, cut: str, result: Part
         The entry as docs/reference/results.md describes it.
     """
     part = result.part
-    member = result.members[result.best if result.best is not None else 0]
+    member = result.shown
     frozen = list(backbone.prefix(cut).parameters())
     head = [] if result.head is None else list(result.head.parameters())
     trainable = sum(p.numel() for p in head)
@@ -237,7 +236,7 @@ def _edges(
     edges: dict[str, str | None] = {}
     for key, tried in grid.items():
         ordered = sorted(set(tried))
-        if key == "seed" or not any(True for _ in pairwise(ordered)):
+        if key == "seed" or len(ordered) < 2:
             continue
         value = values[key]
         edges[key] = {ordered[0]: "low", ordered[-1]: "high"}.get(value)
@@ -283,7 +282,6 @@ def _arrays(head: BatchedHead) -> dict[str, npt.NDArray[np.float32]]:
 
 
 __all__ = [
-    "SPLITS",
     "comparison_records",
     "model_record",
     "pairs_of",
