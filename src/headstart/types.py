@@ -41,6 +41,55 @@ class InputSpec:
     fit: Fit = "crop"
 
 
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """Random changes to training pictures; each is off by default.
+
+    They are applied to the decoded picture in the order of the attributes, each picture with its
+    own random stream (see `View`).
+
+    Attributes:
+        rotate: Turn by an angle drawn from ±`rotate` degrees; the corners become black.
+        crop: Cut out a rectangle of a share of the area drawn from [`crop`, 1] and an aspect ratio
+            drawn from [3/4, 4/3], and stretch it to the input; None keeps the input's own fit.
+        shift: Move by up to this share of the height and width, black coming in at the edge.
+        flip: Mirror left and right with probability 1/2.
+        vertical_flip: Mirror top and bottom with probability 1/2.
+        brightness: Multiply by a factor drawn from 1 ± `brightness`.
+        contrast: Move away from the mean grey by a factor drawn from 1 ± `contrast`.
+        saturation: Move away from grey by a factor drawn from 1 ± `saturation`.
+        erase: Probability that a rectangle of 2% to 33% of the area becomes the mean colour.
+    """
+
+    rotate: float = 0.0
+    crop: float | None = None
+    shift: float = 0.0
+    flip: bool = False
+    vertical_flip: bool = False
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    erase: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One random draw of an augmentation for every picture of a set.
+
+    What happens to a picture depends on the augmentation, the seed, the number and the picture's
+    own bytes, and on nothing else: not on its place, its batch or the machine.
+
+    Attributes:
+        augmentation: What may happen.
+        seed: The seed of the training.
+        number: Which draw, from 0.
+    """
+
+    augmentation: Augmentation
+    seed: int
+    number: int
+
+
 class ImageSet(Protocol):
     """Encoded pictures that can be read by position: the least that a feature extractor needs."""
 

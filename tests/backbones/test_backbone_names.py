@@ -10,8 +10,12 @@ import timm
 import torch
 import torchvision
 from timm.data import create_transform
+from torch import nn
 from torchvision.transforms import CenterCrop, Normalize, Resize
 
+from headstart.backbones import registry
+from headstart.backbones.base import Weights
+from headstart.backbones.chain import Network
 from headstart.backbones.registry import available_names, load_backbone
 from headstart.backbones.timm import input_spec as timm_spec
 from headstart.backbones.torchvision import input_spec as torchvision_spec
@@ -28,6 +32,7 @@ PUBLISHED = {
     "torchvision/googlenet": 6_624_904,
     "headstart/resnet20": 269_722,
     "headstart/resnet56": 853_018,
+    "headstart/dcnn": 4_789_896,  # counted by hand in test_dcnn.py
 }
 
 
@@ -69,7 +74,7 @@ def test_available_names_begin_with_what_was_asked() -> None:
     assert "timm/resnet18" in available_names("timm/resnet")
     assert all(name.startswith("timm/resnet") for name in available_names("timm/resnet"))
     everything = available_names()
-    assert {"torchvision/vgg16", "headstart/resnet32"} < set(everything)
+    assert {"torchvision/vgg16", "headstart/resnet32", "headstart/dcnn"} < set(everything)
     assert list(everything) == sorted(everything)
     assert available_names("nobody/") == ()
 
@@ -164,3 +169,47 @@ def test_the_user_may_fit_pictures_another_way() -> None:
     padded = load_backbone("headstart/resnet20", weights="random", fit="pad")
     assert (plain.input_spec.fit, padded.input_spec.fit) == ("resize", "pad")
     assert plain.digest("pooled") == padded.digest("pooled")
+
+
+def test_the_user_may_give_another_size_of_picture() -> None:
+    own = load_backbone("torchvision/resnet18", weights="random")
+    small = load_backbone("torchvision/resnet18", weights="random", image_size=112)
+    assert (own.input_spec.height, own.input_spec.width, own.input_spec.resize) == (224, 224, 256)
+    spec = small.input_spec
+    assert (spec.height, spec.width, spec.resize) == (112, 112, 128)
+    assert (spec.mean, spec.std, spec.fit) == (
+        own.input_spec.mean,
+        own.input_spec.std,
+        own.input_spec.fit,
+    )
+    assert small.shape("layer4") == (512, 4, 4)
+    assert small.shape("pooled") == own.shape("pooled")
+    assert small.digest("pooled") == own.digest("pooled")  # the size is the input's, not the net's
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "reason"),
+    [
+        ("timm/vit_tiny_patch16_224", 64, r"Input height \(64\) doesn't match model \(224\)"),
+        ("torchvision/vit_b_16", 64, "Wrong image height"),
+        ("timm/inception_v3", 32, "Kernel size can't be greater than actual input size"),
+        ("headstart/dcnn", 0, "expected at least 1 pixel, got 0"),
+    ],
+)
+def test_a_size_that_a_network_cannot_take_is_refused(name: str, size: int, reason: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^image_size: .*{reason}"):
+        load_backbone(name, weights="random", image_size=size)
+
+
+def test_a_size_that_would_change_the_features_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Flattening:
+        @staticmethod
+        def build(*_: object) -> Network:
+            spec = InputSpec(8, 8, 8, "bilinear", (0.5,) * 3, (0.5,) * 3)
+            stages = (("conv", nn.Conv2d(3, 2, 3)), ("pooled", nn.Flatten()))
+            return Network("test/flat", stages, None, spec, Weights("random", "", ""), 56)
+
+    monkeypatch.setattr(registry, "_adapter", lambda _: Flattening)
+    assert load_backbone("timm/flat").shape("pooled") == (72,)
+    with pytest.raises(ConfigError, match=r"features of shape \(8,\) in place of \(72,\)"):
+        load_backbone("timm/flat", image_size=4)

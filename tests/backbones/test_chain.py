@@ -130,6 +130,100 @@ def test_digest_tells_architectures_cuts_and_buffers_apart() -> None:
     assert backbone.digest("pooled") != before
 
 
+def test_digests_of_all_cuts_at_once_follow_the_weights() -> None:
+    backbone = chain()
+    before = backbone.digests()
+    assert before == {cut: backbone.digest(cut) for cut in (INPUT, *backbone.stages)}
+    with torch.no_grad():
+        backbone.modules("block.0", "block.1")[0][1][0].weight[0, 0, 0, 0] += 1e-3
+    after = backbone.digests()
+    moved = [cut for cut in before if before[cut] != after[cut]]
+    assert moved == ["block.1", "pooled"]
+
+
+def test_a_cut_has_one_full_name() -> None:
+    backbone = chain()
+    asked = (INPUT, "stem", "block", "block.0", "pooled")
+    assert [backbone.resolve(cut) for cut in asked] == [
+        INPUT,
+        "stem",
+        "block.1",
+        "block.0",
+        "pooled",
+    ]
+
+
+def test_modules_are_handed_out_as_they_are() -> None:
+    backbone = chain()
+    backbone.prefix("pooled")
+    ((_, block), *_) = backbone.suffix("stem").named_children()
+    block.train()
+    parts = backbone.modules("stem", "pooled")
+    assert [name for name, _ in parts] == ["block.0", "block.1", "pooled"]
+    assert parts[0][1] is block
+    assert block.training
+    assert [p.requires_grad for p in block.parameters()] == [False, True, True, True, True]
+    assert backbone.modules("block.0", "block.0") == ()
+
+
+def test_between_freezes_its_part_and_no_other() -> None:
+    backbone = chain()
+    whole = backbone.suffix(INPUT).train()
+    part = backbone.between("stem", "block").train()
+    assert not any(p.requires_grad for p in part.parameters())
+    assert not any(module.training for module in part.modules())
+    assert all(p.requires_grad for p in whole[0].parameters())
+    assert whole[0].training
+    with pytest.raises(ConfigError, match="first at or before the second, got 'block' and 'stem'"):
+        backbone.between("block", "stem")
+
+
+def test_what_the_author_fixed_cannot_be_released() -> None:
+    backbone = chain()
+    assert backbone.classifier is not None
+    model = nn.Sequential(backbone.prefix("pooled"), backbone.classifier)
+    free = backbone.releasable(model)
+    fixed = [p for p in model.parameters() if all(p is not q for q in free)]
+    assert [tuple(p.shape) for p in fixed] == [(4, 1, 1)]
+    head = nn.Linear(6, 2)
+    assert backbone.releasable(head) == list(head.parameters())
+
+
+def test_a_clone_is_as_if_freshly_loaded() -> None:
+    backbone = chain()
+    backbone.suffix(INPUT).train()
+    backbone.prefix("block.0")
+    clone = backbone.clone()
+    ours, theirs = (
+        nn.ModuleList([*(m for _, m in b.modules(INPUT, "pooled")), b.classifier])
+        for b in (backbone, clone)
+    )
+    fresh = dict(nn.ModuleList(chain()._all).named_parameters())
+    flags = {name: p.requires_grad for name, p in theirs.named_parameters()}
+    assert flags == {name: p.requires_grad for name, p in fresh.items()}
+    assert list(flags.values()).count(False) == 1
+    assert not any(module.training for part in theirs for module in part.modules())
+    pointers = {p.data_ptr() for p in (*ours.parameters(), *ours.buffers())}
+    assert all(p.data_ptr() not in pointers for p in (*theirs.parameters(), *theirs.buffers()))
+    # What was fixed stays fixed in the copy too, and in a copy of the copy.
+    again = clone.clone()
+    free = again.releasable(again.suffix(INPUT))
+    assert len(free) == sum(flags.values()) - 2  # all but the classifier's weight and bias
+    # The original is where it was: half frozen, half in train mode.
+    assert backbone.modules("block.0", "block.1")[0][1].training
+    assert not any(p.requires_grad for p in backbone.modules(INPUT, "stem")[0][1].parameters())
+
+
+def test_stages_that_share_weights_share_them_in_a_clone() -> None:
+    conv = nn.Conv2d(3, 3, 1)
+    stages = (("one", conv), ("two", nn.Sequential(conv, nn.ReLU())), ("pooled", nn.Flatten()))
+    network = Network("test/shared", stages, None, SPEC, Weights("random", "seed 0", "none"), 1)
+    clone = Chain("test/shared", network).clone()
+    (_, one), (_, two), _ = clone.modules(INPUT, "pooled")
+    assert one is two[0]
+    assert one is not conv
+
+
 def test_moving_to_a_device_moves_everything() -> None:
     backbone = chain()
     backbone.to(torch.device("meta"))

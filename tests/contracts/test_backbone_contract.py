@@ -1,5 +1,6 @@
 """What every backbone promises, whoever wrote the network: see `headstart.backbones.base`."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
@@ -13,6 +14,7 @@ from torch import nn
 
 from headstart.backbones.base import INPUT, Backbone
 from headstart.backbones.cifar import CifarResNet
+from headstart.backbones.dcnn import DeepCnn
 from headstart.backbones.parts import probe
 from headstart.backbones.registry import load_backbone
 from headstart.backbones.weights import seeded
@@ -70,6 +72,7 @@ CASES = (
     Case("torchvision/shufflenet_v2_x0_5", _tv("shufflenet_v2_x0_5"), 1_366_792, 1024),
     Case("packaged/efficientnet-lite0", _timm("tf_efficientnet_lite0"), 4_652_008, 1280),
     Case("headstart/resnet32", lambda: CifarResNet(32), 464_154, 64, side=32),
+    Case("headstart/dcnn", DeepCnn, 4_789_896, 512, side=32),
 )
 
 
@@ -102,7 +105,7 @@ def subject(
     with seeded(0, case.name), torch.no_grad():
         model = case.library()
     if case.name.startswith("packaged/"):
-        backbone = load_backbone(case.name)
+        backbone = load_backbone(case.name, image_size=case.side)
         # The package's names are not timm's: its tensors are, one by one and in order.
         tensors = backbone_tensors(backbone)
         model.load_state_dict(dict(zip(model.state_dict(), tensors, strict=True)))
@@ -110,10 +113,10 @@ def subject(
         calibrate(model, x)
         path = tmp_path_factory.mktemp("weights") / "model.safetensors"
         safetensors.torch.save_file(model.state_dict(), path)
-        backbone = load_backbone(case.name, weights=path)
+        backbone = load_backbone(case.name, weights=path, image_size=case.side)
         path.unlink()
     else:
-        backbone = load_backbone(case.name, weights="random")
+        backbone = load_backbone(case.name, weights="random", image_size=case.side)
     with torch.no_grad():
         logits = model.eval()(x)
     yield Subject(case, backbone, x, logits)
@@ -147,11 +150,51 @@ def test_suffix_of_prefix_is_the_whole_at_every_cut(subject: Subject) -> None:
     assert whole.shape == (1, subject.case.width)
     assert float(whole.std()) > 1e-4  # or else the comparison would compare nothing
     for cut in (INPUT, *backbone.stages):
-        z = backbone.prefix(cut)(x)
+        z = backbone.between(INPUT, cut)(x)
         before = z.clone()
+        rest = nn.Sequential(*(module for _, module in backbone.modules(cut, "pooled")))
         with torch.no_grad():
             assert torch.equal(backbone.suffix(cut)(z), whole), cut
+            assert torch.equal(rest(z), whole), cut
         assert torch.equal(z, before), f"the suffix after {cut} writes over cached activations"
+
+
+def test_the_parts_between_cuts_lead_from_one_to_the_next(subject: Subject) -> None:
+    backbone, x = subject.backbone, subject.x
+    whole = backbone.prefix("pooled")(x)
+    for first, second in itertools.pairwise((INPUT, *backbone.stages)):
+        ((name, module),) = backbone.modules(first, second)
+        assert name == second
+        before = x.clone()
+        after = backbone.between(first, second)(x)
+        with torch.no_grad():
+            assert torch.equal(module(x), after), second
+        assert torch.equal(x, before), f"{second} writes over cached activations"
+        x = after
+    assert torch.equal(x, whole)
+
+
+def test_a_clone_computes_the_same_and_learns_for_itself(subject: Subject) -> None:
+    backbone, x = subject.backbone, subject.x
+    if backbone.parameters_total > 50e6:
+        pytest.skip("half a gigabyte for nothing that the others do not show")
+    digests = backbone.digests()
+    clone = backbone.clone()
+    assert (clone.name, clone.input_spec, clone.weights) == (
+        backbone.name,
+        backbone.input_spec,
+        backbone.weights,
+    )
+    assert clone.digests() == digests
+    suffix = clone.suffix(middle(clone))
+    optimizer = torch.optim.SGD(suffix.parameters(), lr=0.01)
+    suffix.train()
+    activations = clone.prefix(middle(clone))(torch.cat([x, x.flip(2)]))
+    suffix(activations).square().mean().backward()
+    optimizer.step()
+    assert clone.digest("pooled") != digests["pooled"]
+    assert backbone.digests() == digests
+    assert all(p.grad is None for _, m in backbone.modules(INPUT, "pooled") for p in m.parameters())
 
 
 def test_classifier_on_pooled_features_says_what_the_library_says(subject: Subject) -> None:
@@ -183,6 +226,9 @@ def test_digest_follows_the_prefix_and_nothing_else(subject: Subject) -> None:
     backbone = subject.backbone
     first, last = middle(backbone), backbone.stages[-1]
     early, late = backbone.digest(first), backbone.digest(last)
+    assert list(backbone.digests()) == [INPUT, *backbone.stages]
+    assert list(backbone.digests(first).items())[-1] == (first, early)
+    assert backbone.digests()[last] == late
     assert early != late
     parameter = list(backbone.suffix(first).parameters())[-1]
     value = parameter.detach().view(-1)[0].clone()
@@ -223,6 +269,7 @@ def test_a_suffix_learns_and_its_prefix_does_not(subject: Subject) -> None:
 
 def test_an_unknown_cut_is_answered_with_the_nearest(subject: Subject) -> None:
     backbone = subject.backbone
-    for ask in (backbone.prefix, backbone.suffix, backbone.shape, backbone.digest):
+    asks = (backbone.prefix, backbone.suffix, backbone.shape, backbone.digest, backbone.resolve)
+    for ask in asks:
         with pytest.raises(ConfigError, match=r"poled.*'pooled'"):
             ask("poled")

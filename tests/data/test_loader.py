@@ -3,14 +3,16 @@
 import gc
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from headstart.data.augment import augment
 from headstart.data.image import decode, transform
 from headstart.data.loader import load_batches
 from headstart.errors import DataError
-from headstart.types import InputSpec
+from headstart.types import Augmentation, InputSpec, View
 
 SPEC = InputSpec(6, 7, 8, "bilinear", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 
@@ -51,6 +53,24 @@ def test_pictures_come_in_the_order_asked_for(images, workers, batch_size):
     assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
     expected = np.stack([transform(decode(images.contents[index]), SPEC) for index in order])
     np.testing.assert_array_equal(np.concatenate(batches), expected)
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_a_view_shows_a_picture_alike_in_every_order_and_batch(images, workers):
+    images.digests = [f"{index:064x}" for index in range(23)]
+    change = Augmentation(rotate=20.0, crop=0.5, flip=True, brightness=0.3, erase=0.5)
+    view = View(change, seed=3, number=1)
+    expected = np.stack(
+        [
+            augment(decode(data), SPEC, view, digest)
+            for data, digest in zip(images.contents, images.digests, strict=True)
+        ]
+    )
+    for order, size in [(np.arange(23), 23), (np.random.default_rng(1).permutation(23), 5)]:
+        batches = load_batches(images, order, SPEC, size, workers=workers, view=view)
+        np.testing.assert_array_equal(np.concatenate(list(batches)), expected[order])
+    other = next(load_batches(images, [0], SPEC, 1, workers=0, view=replace(view, number=2)))
+    assert not np.array_equal(other[0], expected[0])
 
 
 def test_a_batch_belongs_to_the_caller(images):

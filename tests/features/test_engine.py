@@ -103,7 +103,7 @@ def test_a_result_is_the_callers_own(tmp_path: Path, name: EngineName) -> None:
 @pytest.mark.parametrize("name", ENGINES)
 def test_the_network_is_left_as_it_was(tmp_path: Path, name: EngineName) -> None:
     backbone = TinyBackbone()
-    prefix = backbone.prefix("pooled").train()
+    prefix = nn.Sequential(*(m for _, m in backbone.modules("input", "pooled"))).train()
     strides = [p.stride() for p in prefix.parameters()]
     before = digest_tensors(prefix.state_dict())
     engine = build(name, backbone, "pooled", tmp_path)

@@ -6,10 +6,13 @@ import pytest
 import torch
 from tiny_backbone import SPEC, TinyBackbone, with_spec
 
+from headstart.features import key as key_module
 from headstart.features.key import FeatureKey, feature_key
-from headstart.types import InputSpec
+from headstart.types import Augmentation, InputSpec, View
 
 KEY = FeatureKey(backbone="ab" * 32, cut="pooled", input=SPEC, dtype="float32")
+
+VIEW = View(Augmentation(flip=True), seed=0, number=0)
 
 OTHER_KEYS = {
     "backbone": replace(KEY, backbone="cd" * 32),
@@ -17,6 +20,7 @@ OTHER_KEYS = {
     "dtype": replace(KEY, dtype="float16"),
     "format_version": replace(KEY, format_version=KEY.format_version + 1),
     "input": replace(KEY, input=with_spec(height=17)),
+    "view": replace(KEY, view=VIEW),
 }
 
 OTHER_INPUTS = {
@@ -42,10 +46,29 @@ def test_every_part_of_the_input_changes_the_key() -> None:
     assert len({KEY.digest(), *(key.digest() for key in changed)}) == len(OTHER_INPUTS) + 1
 
 
+def test_every_part_of_a_view_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    strengths = ("rotate", "crop", "shift", "brightness", "contrast", "saturation", "erase")
+    on = {"vertical_flip": True, **dict.fromkeys(strengths, 0.5)}
+    assert {*on, "flip"} == {field.name for field in fields(Augmentation)}
+    changes = [Augmentation(flip=True, **{name: value}) for name, value in on.items()]
+    views = [
+        VIEW,
+        View(Augmentation(), seed=0, number=0),
+        *(View(change, seed=0, number=0) for change in changes),
+        View(VIEW.augmentation, seed=1, number=0),
+        View(VIEW.augmentation, seed=0, number=1),
+    ]
+    digests = {replace(KEY, view=view).digest() for view in views}
+    monkeypatch.setattr(key_module, "AUGMENT_VERSION", 99)
+    digests.add(replace(KEY, view=VIEW).digest())
+    assert len(digests) == len(views) + 1
+
+
 def test_a_key_stays_what_it_was_when_the_code_is_rewritten() -> None:
     # Were this digest to change without FORMAT_VERSION going up, everybody's store would be
     # extracted again for nothing.
     assert KEY.digest() == "1ba1e5284a216350fcb6c63234e173acbfbe58d4bb397f3777969afc96c07f32"
+    assert "view" not in KEY.parts()
 
 
 def test_the_name_and_the_origin_of_the_weights_are_not_in_the_key() -> None:

@@ -1,6 +1,7 @@
 """A backbone of a few hundred parameters, pictures of a few pixels, and what watches them."""
 
 import contextlib
+import copy
 import hashlib
 import io
 import os
@@ -68,19 +69,47 @@ class TinyBackbone:
     def parameters_total(self) -> int:
         return sum(p.numel() for p in nn.Sequential(self._conv, self._pool).parameters())
 
+    def resolve(self, cut: str) -> str:
+        return cut
+
+    def modules(self, start: str, stop: str) -> tuple[tuple[str, nn.Module], ...]:
+        stages = (("conv", Watched(self.calls, self._conv)), ("pooled", self._pool))
+        cuts = ("input", *self.stages)
+        return stages[cuts.index(start) : cuts.index(stop)]
+
+    def between(self, start: str, stop: str) -> nn.Module:
+        modules = [module for _, module in self.modules(start, stop)]
+        return nn.Sequential(*modules).eval().requires_grad_(False)
+
     def prefix(self, cut: str) -> nn.Module:
-        parts = {"conv": [self._conv], "pooled": [self._conv, self._pool]}
-        return Watched(self.calls, *parts[cut])
+        return self.between("input", cut)
+
+    def releasable(self, module: nn.Module) -> list[nn.Parameter]:
+        return list(module.parameters())
+
+    def clone(self) -> "TinyBackbone":
+        return copy.deepcopy(self)
 
     def suffix(self, cut: str) -> nn.Module:
         return {"conv": self._pool, "pooled": nn.Identity()}[cut]
 
     def shape(self, cut: str) -> tuple[int, ...]:
         height, width = self.input_spec.height // 2, self.input_spec.width // 2
-        return {"conv": (4, height, width), "pooled": (6,)}[cut]
+        whole = (3, self.input_spec.height, self.input_spec.width)
+        return {"input": whole, "conv": (4, height, width), "pooled": (6,)}[cut]
 
     def digest(self, cut: str) -> str:
-        return digest_json([cut, digest_tensors(self.prefix(cut).state_dict())])
+        return self.digests()[cut]
+
+    def digests(self, cut: str = "pooled") -> dict[str, str]:
+        cuts = ("input", *self.stages)
+        return {
+            name: digest_json([name, digest_tensors(self._state(name))])
+            for name in cuts[: cuts.index(cut) + 1]
+        }
+
+    def _state(self, cut: str) -> dict[str, torch.Tensor]:
+        return nn.Sequential(*(m for _, m in self.modules("input", cut))).state_dict()
 
     def to(self, device: torch.device) -> None:
         self._conv.to(device)

@@ -77,6 +77,10 @@ class Backbone(Protocol):
         """
         ...
 
+    def resolve(self, cut: str) -> str:
+        """Return the full name of a cut: ``layer3`` becomes ``layer3.5``, ``input`` stays."""
+        ...
+
     def prefix(self, cut: str) -> nn.Module:
         """Return the frozen modules from the input to `cut`: [n, 3, h, w] -> [n, *shape].
 
@@ -95,12 +99,51 @@ class Backbone(Protocol):
         """
         ...
 
+    def between(self, start: str, stop: str) -> nn.Module:
+        """Return the frozen modules after `start` up to `stop`, inclusive.
+
+        What `prefix` promises of its modules holds for these: ``between("input", c)`` is
+        ``prefix(c)``, and ``between(b, c)(prefix(b)(x))`` equals ``prefix(c)(x)``. A `stop` before
+        `start` raises `headstart.errors.ConfigError`.
+        """
+        ...
+
+    def modules(self, start: str, stop: str) -> tuple[tuple[str, nn.Module], ...]:
+        """Return name and module of each stage after `start` up to `stop`, inclusive.
+
+        Neither gradient flags nor modes change: whoever asks decides what is trained.
+        """
+        ...
+
+    def releasable(self, module: nn.Module) -> list[nn.Parameter]:
+        """Return the parameters of a module that the network's author did not fix.
+
+        The module may hold stages of this backbone, its classifier and layers of other origin.
+        """
+        ...
+
+    def clone(self) -> "Backbone":
+        """Return a backbone of the same function with modules and weights of its own.
+
+        All of it is in eval mode, and gradient flags are those of a freshly loaded backbone. What
+        is done to one of the two, by training say, never reaches the other.
+        """
+        ...
+
     def shape(self, cut: str) -> tuple[int, ...]:
         """Return the shape of one sample's activations at `cut`, without the batch axis."""
         ...
 
     def digest(self, cut: str) -> str:
         """Return a digest of what `prefix(cut)` computes: architecture, cut, weights, buffers."""
+        ...
+
+    def digests(self, cut: str = POOLED) -> dict[str, str]:
+        """Return the digest at each cut up to `cut`, ``input`` first, by full name.
+
+        Each weight is read once. The digests are those of `digest` at this moment: ask again when
+        weights may have moved.
+        """
         ...
 
     def to(self, device: torch.device) -> None:

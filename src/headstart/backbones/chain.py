@@ -1,7 +1,8 @@
 """The one backbone: a chain of stages, made by every adapter and cut anywhere."""
 
+import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast, final
 
 import torch
@@ -13,7 +14,7 @@ from headstart.backbones.frozen import evaluating, freeze, state_tensors
 from headstart.errors import ConfigError, nearest
 from headstart.types import InputSpec
 
-_DIGEST_VERSION = 1  # raise it when the same weights would compute something else
+_DIGEST_VERSION = 2  # raise it when the same weights would compute something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +76,12 @@ class Chain:
         self._network = network
         self._names = tuple(names)
         self._modules = tuple(module for _, module in network.stages)
-        # Parameters that the author fixed (sine position embeddings, say) never become trainable.
-        self._fixed = {
-            id(p) for stage in self._modules for p in stage.parameters() if not p.requires_grad
-        }
         self._shapes: tuple[tuple[int, ...], ...] = ()
         self._all = nn.ModuleList(self._modules)
         if network.classifier is not None:
             self._all.append(network.classifier)
+        # Parameters that the author fixed (sine position embeddings, say) never become trainable.
+        self._fixed = {id(p) for p in self._all.parameters() if not p.requires_grad}
         self._all.eval()
 
     @property
@@ -115,16 +114,49 @@ class Chain:
         """Number of parameters with its own classifier, as publications count it."""
         return self._network.parameters_total
 
+    def resolve(self, cut: str) -> str:
+        """Return the full name of a cut: ``layer3`` becomes ``layer3.5``."""
+        return (INPUT, *self._names)[self._length(cut)]
+
     def prefix(self, cut: str) -> FrozenStages:
         """Return the frozen modules from the input to `cut`, inclusive."""
-        return FrozenStages(self._modules[: self._length(cut)])
+        return self.between(INPUT, cut)
+
+    def between(self, start: str, stop: str) -> FrozenStages:
+        """Return the frozen modules after `start` up to `stop`, inclusive."""
+        return FrozenStages(module for _, module in self.modules(start, stop))
+
+    def modules(self, start: str, stop: str) -> tuple[tuple[str, nn.Module], ...]:
+        """Return name and module of each stage after `start` up to `stop`, left as they are."""
+        first, last = self._length(start), self._length(stop)
+        if first > last:
+            raise ConfigError(
+                f"cuts of {self._name}: expected the first at or before the second, "
+                f"got {start!r} and {stop!r}"
+            )
+        return self._network.stages[first:last]
 
     def suffix(self, cut: str) -> nn.Sequential:
         """Return the trainable modules after `cut`, up to the pooled features."""
         suffix = nn.Sequential(*self._modules[self._length(cut) :])
-        for parameter in suffix.parameters():
-            parameter.requires_grad_(id(parameter) not in self._fixed)
+        for parameter in self.releasable(suffix):
+            parameter.requires_grad_(True)
         return suffix
+
+    def releasable(self, module: nn.Module) -> list[nn.Parameter]:
+        """Return the parameters of a module that the network's author did not fix."""
+        return [p for p in module.parameters() if id(p) not in self._fixed]
+
+    def clone(self) -> "Chain":
+        """Return a backbone of the same function with modules and weights of its own."""
+        # All in one go: stages that share a tensor share its copy.
+        modules = copy.deepcopy(self._all)
+        for old, new in zip(self._all.parameters(), modules.parameters(), strict=True):
+            new.requires_grad_(id(old) not in self._fixed)
+        copies = list(modules)
+        classifier = copies.pop() if self._network.classifier is not None else None
+        stages = tuple(zip(self._names, copies, strict=True))
+        return Chain(self._name, replace(self._network, stages=stages, classifier=classifier))
 
     def shape(self, cut: str) -> tuple[int, ...]:
         """Return the shape of one sample's activations at `cut`, without the batch axis."""
@@ -139,21 +171,18 @@ class Chain:
 
     def digest(self, cut: str) -> str:
         """Return a digest of what `prefix(cut)` computes: architecture, cut, weights, buffers."""
-        length = self._length(cut)
-        stages = list(zip(self._names[:length], self._modules[:length], strict=True))
-        tensors = {
-            f"{stage}.{key}": tensor
-            for stage, module in stages
-            for key, tensor in state_tensors(module).items()
-        }
-        return digest_json(
-            {
-                "version": _DIGEST_VERSION,
-                "architecture": self._network.architecture,
-                "stages": [stage for stage, _ in stages],
-                "tensors": digest_tensors(tensors),
-            }
-        )
+        return self.digests(cut)[self.resolve(cut)]
+
+    def digests(self, cut: str = POOLED) -> dict[str, str]:
+        """Return the digest at each cut up to `cut`, ``input`` first, reading each weight once."""
+        # A chain: each digest takes the one before it in. Nothing is kept between two calls, for
+        # weights move.
+        digest = digest_json({"version": _DIGEST_VERSION, "of": self._network.architecture})
+        digests = {INPUT: digest}
+        for name, module in self.modules(INPUT, cut):
+            digest = digest_json([digest, name, digest_tensors(state_tensors(module))])
+            digests[name] = digest
+        return digests
 
     def to(self, device: torch.device) -> None:
         """Move all modules to a device."""

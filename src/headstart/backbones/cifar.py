@@ -3,7 +3,6 @@
 Source: He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition (2015), section 4.2.
 """
 
-from pathlib import Path
 from typing import cast, final
 
 import torch
@@ -11,26 +10,13 @@ from torch import nn
 from torch.nn import functional
 
 from headstart.backbones.base import POOLED
-from headstart.backbones.chain import Network
-from headstart.backbones.weights import (
-    PRETRAINED,
-    RANDOM,
-    count_parameters,
-    file_weights,
-    load_into,
-    random_weights,
-    read_state,
-    seeded,
-    weights_path,
-)
-from headstart.errors import ConfigError, WeightsError, nearest
 from headstart.types import InputSpec
 
 _CLASSES = 10  # the published parameter counts are those with CIFAR-10's classifier
 _WIDTHS = (16, 32, 64)
-_DEPTHS = (20, 32, 44, 56)  # 6n + 2
+DEPTHS = (20, 32, 44, 56)  # 6n + 2
 
-_SPEC = InputSpec(
+SPEC = InputSpec(
     height=32,
     width=32,
     resize=32,
@@ -96,52 +82,12 @@ def _layer(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(first, *(Block(outputs, outputs) for _ in range(blocks - 1)))
 
 
-def names() -> tuple[str, ...]:
-    """Return the names of the networks."""
-    return tuple(f"resnet{depth}" for depth in _DEPTHS)
-
-
-def build(name: str, weights: str | Path, seed: int, allow_network: bool) -> Network:
-    """Build one of Headstart's own networks and take it apart.
-
-    Args:
-        name: ``resnet20``, ``resnet32``, ``resnet44`` or ``resnet56``.
-        weights: ``random`` or a file; nobody publishes any for these.
-        seed: For random weights.
-        allow_network: Not used: there is nothing to download.
-
-    Returns:
-        The parts.
-
-    Raises:
-        ConfigError: The name is unknown.
-        WeightsError: Pretrained weights are asked for, or the file's do not fit.
-    """
-    del allow_network
-    if name not in names():
-        raise ConfigError(f"headstart has no network {name!r}; {nearest(name, names())}")
-    if weights == PRETRAINED:
-        raise WeightsError(
-            f"headstart/{name} has no published weights: use 'random', or a file of your own"
-        )
-    own, record = True, random_weights(seed)
-    with seeded(seed, f"headstart/{name}"):
-        model = CifarResNet(int(name.removeprefix("resnet")))
-    if weights != RANDOM:
-        path = weights_path(f"headstart/{name}", weights)
-        own = load_into(model, read_state(path), ("fc.weight", "fc.bias"), str(path))
-        record = file_weights(path)
-    stem = nn.Sequential(model.conv1, model.bn1, nn.ReLU())
+def stages(model: CifarResNet) -> tuple[tuple[str, nn.Module], ...]:
+    """Return the stages: the first convolution, each block, and the pooling."""
     layers = [
         (f"layer{i}.{key}", block)
         for i, layer in enumerate((model.layer1, model.layer2, model.layer3), start=1)
         for key, block in layer.named_children()
     ]
-    return Network(
-        architecture=f"headstart/{name}",
-        stages=(("stem", stem), *layers, (POOLED, model.pool)),
-        classifier=model.fc if own else None,
-        input_spec=_SPEC,
-        weights=record,
-        parameters_total=count_parameters(model),
-    )
+    stem = nn.Sequential(model.conv1, model.bn1, nn.ReLU())
+    return (("stem", stem), *layers, (POOLED, model.pool))

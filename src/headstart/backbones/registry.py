@@ -5,7 +5,7 @@ import importlib
 from pathlib import Path
 from typing import Protocol, cast
 
-from headstart.backbones.base import Backbone
+from headstart.backbones.base import POOLED, Backbone
 from headstart.backbones.chain import Chain, Network
 from headstart.backbones.weights import PRETRAINED
 from headstart.errors import ConfigError, nearest
@@ -15,7 +15,7 @@ _ADAPTERS = {
     "timm": "headstart.backbones.timm",
     "torchvision": "headstart.backbones.torchvision",
     "packaged": "headstart.backbones.packaged",
-    "headstart": "headstart.backbones.cifar",
+    "headstart": "headstart.backbones.own",
 }
 
 
@@ -37,25 +37,30 @@ def load_backbone(
     seed: int = 0,
     allow_network: bool = False,
     fit: Fit | None = None,
+    image_size: int | None = None,
 ) -> Backbone:
     """Load a network by name, with its weights, as a chain that can be cut.
 
     Args:
-        name: ``timm/NAME``, ``torchvision/NAME``, ``packaged/efficientnet-lite0|1|2`` or
-            ``headstart/resnet20|32|44|56``. For the first two NAME may carry the tag of certain
-            weights, as in ``timm/resnet50.a1_in1k`` or ``torchvision/resnet50.IMAGENET1K_V1``.
+        name: ``timm/NAME``, ``torchvision/NAME``, ``packaged/efficientnet-lite0|1|2``,
+            ``headstart/resnet20|32|44|56`` or ``headstart/dcnn``. For the first two NAME may carry
+            the tag of certain weights, as in ``timm/resnet50.a1_in1k`` or
+            ``torchvision/resnet50.IMAGENET1K_V1``.
         weights: ``pretrained``, ``random``, or the path of a .safetensors or .pth file.
         seed: For random weights: the same seed gives the same weights, and building never moves
             torch's global random stream.
         allow_network: Whether weights that are not on this machine may be downloaded. Without it
             nothing touches the network.
         fit: How pictures are fitted to the input, where it shall differ from the network's own way.
+        image_size: Height and width of the input in pixels, where they shall differ from the
+            network's own; the size before a centre crop changes in proportion.
 
     Returns:
         The backbone, on the CPU, in eval mode.
 
     Raises:
-        ConfigError: The name is unknown, or the network cannot be cut; the nearest names are said.
+        ConfigError: The name is unknown (the nearest names are said), or the network cannot be
+            cut, or cannot take pictures of that size.
         WeightsError: The weights are missing, damaged or of another network.
         MissingExtraError: A package that brings the weights is not installed.
     """
@@ -66,7 +71,7 @@ def load_backbone(
     if fit is not None:
         spec = dataclasses.replace(network.input_spec, fit=fit)
         network = dataclasses.replace(network, input_spec=spec)
-    return Chain(name, network)
+    return Chain(name, network) if image_size is None else _resized(name, network, image_size)
 
 
 def available_names(prefix: str = "") -> tuple[str, ...]:
@@ -88,6 +93,31 @@ def available_names(prefix: str = "") -> tuple[str, ...]:
 def _adapter(library: str) -> Adapter:
     # The libraries take seconds to import: only the one that is asked for is.
     return cast(Adapter, importlib.import_module(_ADAPTERS[library]))
+
+
+def _resized(name: str, network: Network, size: int) -> Chain:
+    """Give a network another input size, and make sure that it can take it."""
+    spec = network.input_spec
+    if size < 1:
+        raise ConfigError(f"image_size: expected at least 1 pixel, got {size}")
+    resize = max(size, round(spec.resize * size / min(spec.height, spec.width)))
+    other = dataclasses.replace(spec, height=size, width=size, resize=resize)
+    own, chain = Chain(name, network), Chain(name, dataclasses.replace(network, input_spec=other))
+    reason = ""
+    try:
+        expected, got = own.shape(POOLED), chain.shape(POOLED)
+    except (AssertionError, RuntimeError, TypeError, ValueError, IndexError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+    else:
+        if got != expected:
+            reason = f"it would give features of shape {got} in place of {expected}"
+    if reason:
+        raise ConfigError(
+            f"image_size: {name} cannot take pictures of {size} x {size} pixels ({reason}). Its "
+            "position embeddings or its layers need its own size, or the size is too small for "
+            f"it: leave image_size out, which means {spec.height} x {spec.width} pixels"
+        )
+    return chain
 
 
 def _unknown(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -41,6 +41,7 @@ class Dataset:
             it lies and however its files are called.
         source: Where the bytes come from.
         positions: Position in the source of each picture, int64, shape [n].
+        class_names: Names for people by class, for the classes that are not their own names.
     """
 
     names: tuple[str, ...]
@@ -52,6 +53,7 @@ class Dataset:
     fingerprint: str
     source: Source
     positions: IntArray
+    class_names: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -84,7 +86,7 @@ class Dataset:
 
     def describe(self) -> JsonDict:
         """Return the part ``data`` of ``results.json``."""
-        return {
+        described: JsonDict = {
             "origin": self.report.origin,
             "classes": list(self.classes),
             "counts": self.counts(),
@@ -94,6 +96,9 @@ class Dataset:
             "problems": self.report.problems(),
             "left_out": [{"name": one.name, "reason": one.reason} for one in self.report.left_out],
         }
+        if self.class_names:
+            described["class_names"] = dict(self.class_names)
+        return described
 
 
 def prepare(
@@ -316,4 +321,7 @@ def _build(source: Source, report: Preflight, split_of: Mapping[int, str]) -> Da
         fingerprint=digest_json({"classes": list(classes), "pictures": contents}),
         source=source,
         positions=np.array(positions, dtype=np.int64),
+        class_names={
+            name: source.class_names[name] for name in classes if name in source.class_names
+        },
     )

@@ -1,7 +1,7 @@
 """What every source of pictures gives: rows with labels, and the bytes of each."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -45,6 +45,11 @@ class Source(Protocol):
         """What was found beside the pictures and not used, one sentence each."""
         ...
 
+    @property
+    def class_names(self) -> Mapping[str, str]:
+        """Names for people by class, for the classes that are not their own names."""
+        ...
+
     def read(self, index: int) -> bytes:
         """Return the encoded bytes of one picture; safe to call in threads."""
         ...
@@ -65,6 +70,8 @@ class Pictures:
         reader: Returns the encoded bytes of one picture by its position; safe in threads.
         closer: Gives back open files.
         notes: What was found and not used.
+        class_names: Names for people by class, such as ``goldfish, Carassius auratus`` for
+            ``n01443537``; empty where the classes are their own names.
     """
 
     origin: str
@@ -73,6 +80,7 @@ class Pictures:
     reader: Callable[[int], bytes]
     closer: Callable[[], None] = lambda: None
     notes: tuple[str, ...] = ()
+    class_names: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, index: int) -> bytes:
         """Return the encoded bytes of one picture; safe to call in threads."""

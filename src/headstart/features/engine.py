@@ -19,6 +19,7 @@ import torch
 
 from headstart._util.devices import full_float32, usable_cores
 from headstart._util.imports import available, optional
+from headstart.backbones.base import INPUT as CUT_INPUT
 from headstart.backbones.base import Backbone
 from headstart.errors import EngineError
 from headstart.features.graph import (
@@ -118,15 +119,18 @@ def installed(name: EngineName) -> bool:
 class TorchEngine:
     """Eager torch, channels last, on any device: the reference that the others are held to."""
 
-    def __init__(self, backbone: Backbone, cut: str, device: torch.device) -> None:
-        """Copy the prefix to the device.
+    def __init__(
+        self, backbone: Backbone, cut: str, device: torch.device, start: str = CUT_INPUT
+    ) -> None:
+        """Copy the prefix, or a slice of it, to the device.
 
         Args:
             backbone: The network; it is left as it is.
             cut: Where it is cut.
             device: Where to compute.
+            start: The cut at which the batches are that `run` takes: pictures, unless said.
         """
-        module = frozen_copy(backbone, cut)
+        module = frozen_copy(backbone, cut, start)
         # `nn.Module.to` has no overload for both arguments at once.
         self._module = module.to(device).to(memory_format=torch.channels_last)
         self._device = device
@@ -146,19 +150,21 @@ class TorchEngine:
         return self._size * self._threads
 
     def run(self, batch: FloatArray) -> FloatArray:
-        """Compute features: float32 [n, 3, height, width] -> float32 [n, *shape]."""
+        """Compute features: float32 [n, *shape at the start] -> float32 [n, *shape]."""
         mapped = map if self._pool is None else self._pool.map
         return in_micro_batches(self._run, batch, self._size, mapped)
 
     def _run(self, chunk: FloatArray) -> FloatArray:
-        pixels = torch.from_numpy(chunk)
+        rows = torch.from_numpy(chunk)
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
             if self._device.type == "cuda":
                 stack.enter_context(full_float32())
-                pixels = pixels.pin_memory()
-            moved = pixels.to(self._device, non_blocking=True)
-            out = self._module(moved.contiguous(memory_format=torch.channels_last))
+                rows = rows.pin_memory()
+            moved = rows.to(self._device, non_blocking=True)
+            if moved.ndim == 4:  # maps; tokens and vectors have one layout
+                moved = moved.contiguous(memory_format=torch.channels_last)
+            out = self._module(moved)
             result: FloatArray = out.float().cpu().contiguous().numpy()
         return result
 

@@ -1,5 +1,6 @@
 """Extracting frozen features: only what is missing, once, straight to the disk."""
 
+import math
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
@@ -23,12 +24,15 @@ from headstart.features.choose import (
     use_engine,
     use_torch,
 )
-from headstart.features.engine import Engine, EngineName
+from headstart.features.engine import Engine, EngineName, TorchEngine
 from headstart.features.key import Dtype, FeatureKey, feature_key
+from headstart.features.replay import Source, find_source
 from headstart.features.store import FeatureStore, human_bytes
 from headstart.features.table import Features
 from headstart.features.upkeep import engines_folder, graphs_folder
-from headstart.types import FloatArray, ImageSet, IntArray, Progress
+from headstart.types import FloatArray, ImageSet, IntArray, Progress, View
+
+_REPLAYED_BYTES = 64 * 1024**2  # activations that are read for one step of a replay, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class Extraction:
         images_per_second: Pictures extracted per second, decoding included; 0 where none was.
         bytes_written: What was added to the store.
         engine_report: How the engines did that were looked at; empty where none was needed.
+        replayed_from: The earlier cut whose stored activations were gone on from, or None where
+            pictures were decoded, or nothing had to be done.
     """
 
     features: Features
@@ -55,6 +61,7 @@ class Extraction:
     images_per_second: float
     bytes_written: int
     engine_report: tuple[EngineTrial, ...]
+    replayed_from: str | None = None
 
 
 def extract(
@@ -70,6 +77,8 @@ def extract(
     batch_size: int = 32,
     workers: int = 2,
     progress: Progress,
+    view: View | None = None,
+    replay: bool = True,
 ) -> Extraction:
     """Get the frozen features of pictures from the store, after computing those it lacks.
 
@@ -89,6 +98,10 @@ def extract(
             taken and nothing else.
         workers: Threads that decode.
         progress: Is told what happens.
+        view: The random changes to the pictures (see `headstart.data.augment`); part of the key.
+        replay: Whether to go on from activations of an earlier cut where the store holds those of
+            all pictures that are missing, instead of starting from pixels. Torch computes then,
+            whatever `engine` says.
 
     Returns:
         The features, memory-mapped, and figures.
@@ -106,17 +119,19 @@ def extract(
     first: dict[str, int] = {}
     for digest, index in zip(digests, indices, strict=True):
         first.setdefault(digest, int(index))
+    networks = backbone.digests(cut)
     request = _Request(
         images=images,
         backbone=backbone,
         cut=cut,
-        key=feature_key(backbone, cut, dtype),
+        key=feature_key(backbone, cut, dtype, view, networks),
         shape=tuple(backbone.shape(cut)),
         store=store,
         engine=engine,
         device=device,
         batch_size=batch_size,
         workers=workers,
+        replayable=networks if replay else None,
     )
     index_now = store.index(request.key)
     work = _NOTHING
@@ -129,10 +144,7 @@ def extract(
                 work = _extract_missing(request, missing, len(digests), progress)
                 index_now = store.index(request.key)
     if not work.extracted:
-        progress.say(
-            f"Features of {backbone.name} at {cut}: all {len(digests):,} already extracted: "
-            "nothing to do"
-        )
+        progress.say(f"{_title(request)}: all {len(digests):,} already extracted: nothing to do")
     features = Features(index_now, digests, request.shape, dtype)
     return Extraction(
         features=features,
@@ -143,6 +155,7 @@ def extract(
         images_per_second=work.extracted / work.seconds if work.extracted else 0.0,
         bytes_written=work.bytes_written,
         engine_report=work.trials,
+        replayed_from=work.replayed_from,
     )
 
 
@@ -158,6 +171,7 @@ class _Request:
     device: torch.device
     batch_size: int
     workers: int
+    replayable: Mapping[str, str] | None  # digests of the cuts that may be gone on from
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +180,7 @@ class _Work:
     seconds: float
     bytes_written: int
     trials: tuple[EngineTrial, ...]
+    replayed_from: str | None = None
 
 
 _NOTHING = _Work(0, 0.0, 0, ())
@@ -174,30 +189,58 @@ _NOTHING = _Work(0, 0.0, 0, ())
 def _extract_missing(
     request: _Request, missing: Mapping[str, int], asked: int, progress: Progress
 ) -> _Work:
-    name = f"{request.backbone.name} at {request.cut}"
+    source = None
+    if request.replayable is not None:
+        source = find_source(request.store, request.key, request.replayable, missing)
     needed, free = request.store.check_room(len(missing), request.shape, request.key)
+    title = _title(request)
+    todo = f"{len(missing):,} of {asked:,} pictures to extract"
+    if source is not None:
+        title += f": replayed from {source.cut}"
+        todo = (
+            f"only {source.stages_left} of {source.stages_total} stages run for {len(missing):,} "
+            f"of {asked:,} pictures"
+        )
     progress.say(
-        f"Features of {name}: {len(missing):,} of {asked:,} pictures to extract, "
-        f"{asked - len(missing):,} reused; needs {human_bytes(needed)} of disk, "
+        f"{title}: {todo}, {asked - len(missing):,} reused; needs {human_bytes(needed)} of disk, "
         f"{human_bytes(free)} are free"
     )
+    if source is not None:
+        return _replay(request, source, missing, progress)
     images = _Unchanged(request.images, request.images.names, request.images.digests)
-    positions = list(missing.values())
-    choice = _choose(request, images, positions)
+    choice = _choose(request, images, list(missing.values()))
     for trial in choice.trials:
         progress.say(_describe(trial))
-    about = {"backbone": request.backbone.name, "weights": request.backbone.weights.origin}
     start = time.perf_counter()
+    rows = _computed(request, images, missing, choice.engine, progress)
+    written = _store(request, rows, choice.engine.name)
+    return _Work(len(missing), time.perf_counter() - start, written, choice.trials)
+
+
+def _replay(
+    request: _Request, source: Source, missing: Mapping[str, int], progress: Progress
+) -> _Work:
+    start = time.perf_counter()
+    shape = tuple(request.backbone.shape(source.cut))
+    stored = Features(source.index, list(missing), shape, source.key.dtype)
+    engine = TorchEngine(request.backbone, request.cut, request.device, start=source.cut)
+    rows = _replayed(request, stored, missing, engine, progress)
+    written = _store(request, rows, "+".join(sorted({*stored.engines, engine.name})))
+    return _Work(len(missing), time.perf_counter() - start, written, (), source.cut)
+
+
+def _store(
+    request: _Request, computed: Generator[tuple[list[str], FloatArray], None, None], engine: str
+) -> int:
+    """Write rows as they are computed; return how many bytes that took."""
+    about = {"backbone": request.backbone.name, "weights": request.backbone.weights.origin}
     with (
-        request.store.writer(
-            request.key, request.shape, engine=choice.engine.name, about=about
-        ) as writer,
-        closing(_computed(request, images, missing, choice.engine, progress)) as computed,
+        request.store.writer(request.key, request.shape, engine=engine, about=about) as writer,
+        closing(computed),
     ):
         for digests, rows in computed:
             writer.write(digests, rows)
-    seconds = time.perf_counter() - start
-    return _Work(len(missing), seconds, writer.bytes_written, choice.trials)
+    return writer.bytes_written
 
 
 def _choose(request: _Request, images: ImageSet, positions: Sequence[int]) -> Choice:
@@ -219,7 +262,10 @@ def _choose(request: _Request, images: ImageSet, positions: Sequence[int]) -> Ch
     # to itself.
     spec = request.backbone.input_spec
     chosen = positions[:tried]
-    with closing(load_batches(images, chosen, spec, len(chosen), workers=request.workers)) as some:
+    loaded = load_batches(
+        images, chosen, spec, tried, workers=request.workers, view=request.key.view
+    )
+    with closing(loaded) as some:
         samples = next(some)
     if request.engine == "auto":
         return choose_engine(job, samples)
@@ -237,7 +283,12 @@ def _computed(
     # A multiple of what the engine computes at a time, so that only the last batch is filled up.
     step = max(request.batch_size // engine.micro_batch, 1) * engine.micro_batch
     loaded = load_batches(
-        images, positions, request.backbone.input_spec, step, workers=request.workers
+        images,
+        positions,
+        request.backbone.input_spec,
+        step,
+        workers=request.workers,
+        view=request.key.view,
     )
     start = 0
     with closing(loaded) as batches, progress.task("extracting", len(missing), "images") as task:
@@ -247,6 +298,25 @@ def _computed(
             yield digests[start:stop], _run(engine, batch, request, names)
             task.advance(len(batch))
             start = stop
+
+
+def _replayed(
+    request: _Request,
+    stored: Features,
+    missing: Mapping[str, int],
+    engine: Engine,
+    progress: Progress,
+) -> Generator[tuple[list[str], FloatArray], None, None]:
+    digests, positions = list(missing), list(missing.values())
+    at_once = min(request.batch_size, _REPLAYED_BYTES // (4 * math.prod(stored.shape)))
+    step = max(at_once // engine.micro_batch, 1) * engine.micro_batch
+    with progress.task("replaying", len(missing), "images") as task:
+        for start in range(0, len(missing), step):
+            batch = stored.gather(np.arange(start, min(start + step, len(missing))))
+            stop = start + len(batch)
+            names = [request.images.names[position] for position in positions[start:stop]]
+            yield digests[start:stop], _run(engine, batch, request, names)
+            task.advance(len(batch))
 
 
 def _run(engine: Engine, batch: FloatArray, request: _Request, names: list[str]) -> FloatArray:
@@ -271,6 +341,11 @@ def _run(engine: Engine, batch: FloatArray, request: _Request, names: list[str])
             f"features that are not finite numbers (engine {engine.name!r}): are its weights whole?"
         )
     return rows
+
+
+def _title(request: _Request) -> str:
+    view = "" if request.key.view is None else f", view {request.key.view.number}"
+    return f"Features of {request.backbone.name} at {request.cut}{view}"
 
 
 def _describe(trial: EngineTrial) -> str:

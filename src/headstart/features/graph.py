@@ -13,6 +13,7 @@ from torch import nn
 
 from headstart._util import files
 from headstart._util.hashing import digest_json
+from headstart.backbones.base import INPUT as CUT_INPUT
 from headstart.backbones.base import Backbone
 from headstart.types import InputSpec
 
@@ -20,13 +21,14 @@ INPUT, OUTPUT, BATCH = "images", "features", "batch"
 """Names in the graph: its input, its output, and the one axis whose size is left open."""
 
 
-def frozen_copy(backbone: Backbone, cut: str) -> nn.Module:
-    """Return a copy of a prefix in evaluation mode, without gradients.
+def frozen_copy(backbone: Backbone, cut: str, start: str = CUT_INPUT) -> nn.Module:
+    """Return a copy of the stages after `start` up to `cut` in eval mode, without gradients.
 
     A copy, because the stages are shared with the backbone: what an engine does to its network
     (memory layout, device, evaluation mode) must not reach the one that is trained.
     """
-    return copy.deepcopy(backbone.prefix(cut)).eval().requires_grad_(False)
+    stages = nn.Sequential(*(module for _, module in backbone.modules(start, cut)))
+    return copy.deepcopy(stages).eval().requires_grad_(False)
 
 
 def load_graph(backbone: Backbone, cut: str, path: Path, batch: int) -> bytes:

@@ -25,7 +25,7 @@ import numpy as np
 from headstart._util import files
 from headstart.errors import StoreError
 from headstart.features import upkeep
-from headstart.features.key import FeatureKey
+from headstart.features.key import Dtype, FeatureKey
 from headstart.features.shard import Shard, ShardWriter, read_shard
 from headstart.types import FloatArray, JsonDict, Progress
 
@@ -132,21 +132,23 @@ class FeatureStore:
         Raises:
             StoreError: There is not enough room.
         """
-        row_bytes = int(np.prod(shape)) * np.dtype(key.dtype).itemsize
-        needed = samples * (row_bytes + _BYTES_PER_DIGEST) + 4096
-        there = self.root
-        while not there.exists():
-            there = there.parent
-        free = shutil.disk_usage(there).free
+        needed, free = room_for(samples, shape, key.dtype), self.free_bytes()
         if needed > free:
             smaller = " or store float16, which halves it" if key.dtype == "float32" else ""
             raise StoreError(
                 f"{samples:,} samples of {'x'.join(map(str, shape))} {key.dtype} need "
-                f"{human_bytes(needed)}, but only {human_bytes(free)} are free at {there}: free "
-                "some ('headstart cache prune'), set HEADSTART_CACHE to a folder on another disk,"
-                f" cut the network later{smaller}"
+                f"{human_bytes(needed)}, but only {human_bytes(free)} are free at {self.root}: "
+                "free some ('headstart cache prune'), set HEADSTART_CACHE to a folder on another "
+                f"disk, cut the network later{smaller}"
             )
         return needed, free
+
+    def free_bytes(self) -> int:
+        """Return how much is free on the disk of the store, which need not be there yet."""
+        there = self.root
+        while not there.exists():
+            there = there.parent
+        return shutil.disk_usage(there).free
 
     @contextlib.contextmanager
     def writer(
@@ -307,6 +309,12 @@ class FeatureWriter:
             if isinstance(error, OSError):
                 raise _failed(error, self._folder) from error
             raise
+
+
+def room_for(samples: int, shape: tuple[int, ...], dtype: Dtype) -> int:
+    """Return the disk space, in bytes, that samples of a shape need in the store."""
+    row_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return samples * (row_bytes + _BYTES_PER_DIGEST) + 4096
 
 
 def human_bytes(size: float) -> str:

@@ -56,7 +56,9 @@ class Features:
     def engines(self) -> tuple[str, ...]:
         """Names of the engines that computed these features, sorted."""
         used = np.unique(self._places[:, 0])
-        return tuple(sorted({self._shards[position].engine for position in used}))
+        # Replayed features name the engine they began with and the one that went on.
+        names = [self._shards[position].engine.split("+") for position in used]
+        return tuple(sorted({name for some in names for name in some}))
 
     def gather(self, positions: IntArray | Sequence[int]) -> FloatArray:
         """Copy the features of some pictures.

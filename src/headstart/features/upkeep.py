@@ -37,6 +37,7 @@ class Entry:
         size_bytes: Disk space, all files together.
         last_used: When it was last read or written.
         damaged: Shards that are damaged as far as their sizes tell; `verify` looks closer.
+        view: Number of the view where the pictures were changed at random, else None.
     """
 
     key: str
@@ -51,6 +52,7 @@ class Entry:
     size_bytes: int
     last_used: datetime.datetime
     damaged: int
+    view: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +272,7 @@ def _entry(folder: Path) -> Entry:
         size_bytes=sum(stat.st_size for stat in stats),
         last_used=datetime.datetime.fromtimestamp(used, datetime.UTC),
         damaged=damaged,
+        view=parts["view"]["number"] if "view" in parts else None,
     )
 
 
