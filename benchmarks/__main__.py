@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.stages import last_stage
 from headstart._util.devices import cpu_model, usable_cores
 from headstart.backbones.registry import load_backbone
 from headstart.features.choose import Job, choose_engine
@@ -129,6 +130,8 @@ def main() -> None:
     print(sweep_against_singles(), flush=True)
     for name in ("timm/mobilenetv2_100", "timm/tf_efficientnet_lite0", "timm/resnet50"):
         print(engine_against_torch(name), flush=True)
+    print(last_stage("packaged/efficientnet-lite0", "pretrained", 600), flush=True)
+    print(last_stage("timm/vgg16", "random", 160), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import headstart
 
 
 def test_public_names() -> None:
-    assert headstart.__all__ == ["Experiment", "RunResult", "__version__", "run"]
+    assert headstart.__all__ == ["Experiment", "RunResult", "__version__", "resume", "run"]
     for name in headstart.__all__:
         assert getattr(headstart, name) is not None
     assert dir(headstart) == sorted(headstart.__all__)

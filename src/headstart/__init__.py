@@ -3,7 +3,7 @@
 The way of the data, one direction only::
 
     cli                              the command line, one file per verb
-    runs                             an experiment becomes objects, is run, and leaves a record
+    runs | estimators                an experiment is run and leaves a record; scikit-learn
     report                           one view of the results, rendered to HTML and PDF
     compare                          paired comparisons between models
     train | predict | evaluate       the training loop; predictions; metrics with intervals
@@ -21,15 +21,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headstart.config.schema import Experiment as Experiment
     from headstart.runs.runner import RunResult as RunResult
+    from headstart.runs.runner import resume as resume
     from headstart.runs.runner import run as run
 
 __version__ = "0.1.0"
 
-__all__ = ["Experiment", "RunResult", "__version__", "run"]
+__all__ = ["Experiment", "RunResult", "__version__", "resume", "run"]
 
 _PUBLIC = {
     "Experiment": "headstart.config.schema",
     "RunResult": "headstart.runs.runner",
+    "resume": "headstart.runs.runner",
     "run": "headstart.runs.runner",
 }
 

@@ -101,7 +101,8 @@ targets: [{part: b, metric: test.acuracy, value: high}, {part: b, metric: speedu
         "data.splt: expected a known key, this one is not; did you mean 'split'",
         "data.fit: expected one of crop, resize, pad, got 'crp'; did you mean 'crop'?",
         "backbones.main.wieghts: expected a known key, this one is not; did you mean 'weights'?",
-        "parts.a.kind: expected one of model, sweep, got 'modle'; did you mean 'model'?",
+        "parts.a.kind: expected one of model, sweep, zero_shot, ensemble, got 'modle'; "
+        "did you mean 'model'?",
         "parts.b.backbone: expected a key of backbones, got 'mian'; did you mean 'main'?",
         "parts.b.optimizer.kind: expected one of sgd, adam, adamw, rmsprop, got 'sgdd'",
         "parts.b.epochs: expected a number of at least 1, got 0",
@@ -110,7 +111,7 @@ targets: [{part: b, metric: test.acuracy, value: high}, {part: b, metric: speedu
         "parts.c.grid.optimizer.lr: expected a number of the sgd optimizer or the seed",
         "parts.c.grid.optimizer.momentum: expected numbers at least 0 and below 1, got 2",
         "comparisons.0.b: expected a part, got 'q'",
-        "targets.0.metric: expected SPLIT.METRIC, speedup or agreement, got 'test.acuracy'; "
+        "targets.0.metric: expected SPLIT.METRIC, speedup, agreement or gain, got 'test.acuracy'; "
         "did you mean 'test.accuracy'",
         "targets.0.value: expected a number, got 'high'",
         "targets.1.against: expected the other part, for speedup",
@@ -133,7 +134,7 @@ targets: [{part: b, metric: test.acuracy, value: high}, {part: b, metric: speedu
         ),
         (
             "targets: [{part: a, metric: speedup, against: b, value: 2}]",
-            "targets.0.against: expected a part of the other mode",
+            "targets.0.against: expected the same training done the other way",
         ),
         (
             "targets: [{part: a, metric: test.accuracy, against: b, value: 0.5}]",

@@ -32,7 +32,7 @@ targets:
 
 
 def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
-    return load_model(folder / "models" / name)[1].state_dict()
+    return dict(load_model(folder / "models" / name).tensors)
 
 
 def test_standard_and_cached_training_are_the_same_mathematics(study: Callable) -> None:

@@ -33,7 +33,7 @@ class _LineTask:
     def __init__(self, description: str, total: int, unit: str, every: float) -> None:
         self._description, self._total, self._unit = description, total, unit
         self._every = every
-        self._done = 0
+        self._done = self._printed = 0
         self._start = self._last = time.monotonic()
 
     def advance(self, amount: int = 1) -> None:
@@ -44,9 +44,11 @@ class _LineTask:
             self._print(now)
 
     def close(self) -> None:
-        self._print(time.monotonic())
+        if self._printed < self._done or not self._done:
+            self._print(time.monotonic())
 
     def _print(self, now: float) -> None:
+        self._printed = self._done
         elapsed = max(now - self._start, 1e-9)
         rate = self._done / elapsed
         left = (self._total - self._done) / rate if rate > 0 else float("inf")

@@ -9,7 +9,7 @@ import sys
 import typer
 
 from headstart.cli import cache, check, data, experiments, run
-from headstart.errors import HeadstartError
+from headstart.errors import HeadstartError, Interrupted
 
 app = typer.Typer(
     name="headstart",
@@ -21,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
+app.command("resume")(run.resume)
 app.command("check")(check.check)
 app.command("report")(check.report)
 app.command("experiments")(experiments.experiments)
@@ -52,6 +53,9 @@ def main() -> None:
     """Run the command line; an error that a user can mend is one message and exit status 2."""
     try:
         app()
+    except Interrupted as error:
+        print(f"headstart: {error}", file=sys.stderr)
+        sys.exit(130)
     except HeadstartError as error:
         print(f"headstart: {error}", file=sys.stderr)
         sys.exit(2)

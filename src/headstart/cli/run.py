@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:  # NumPy comes with it: not for --help
+    from headstart.runs.runner import RunResult
     from headstart.types import JsonDict
 
 
@@ -33,17 +34,44 @@ def run(
     ] = False,
 ) -> None:
     """Run a study: its models and sweeps, their evaluation, and the report."""
+    from headstart._util import progress
+    from headstart._util.stopping import Stop, on_signals
     from headstart.runs.runner import run as run_study
 
-    result = run_study(
-        experiment,
-        data=data,
-        out=out,
-        profile=profile,
-        only=tuple(only or ()),
-        overrides=tuple(set_ or ()),
-        allow_network=allow_network,
-    )
+    stop, show = Stop(), progress.for_terminal()
+    with on_signals(stop, show):
+        result = run_study(
+            experiment,
+            data=data,
+            out=out,
+            profile=profile,
+            only=tuple(only or ()),
+            overrides=tuple(set_ or ()),
+            allow_network=allow_network,
+            show=show,
+            stop=stop,
+        )
+    _print(result)
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+    allow_network: Annotated[
+        bool, typer.Option("--allow-network", help="Download weights and data that are missing.")
+    ] = False,
+) -> None:
+    """Go on with a run that was stopped or killed, where it was."""
+    from headstart._util import progress
+    from headstart._util.stopping import Stop, on_signals
+    from headstart.runs.runner import resume as resume_run
+
+    stop, show = Stop(), progress.for_terminal()
+    with on_signals(stop, show):
+        result = resume_run(run, allow_network=allow_network, show=show, stop=stop)
+    _print(result)
+
+
+def _print(result: "RunResult") -> None:
     _print_results(result.results)
     typer.echo(f"Run folder:  {result.folder}")
     typer.echo(f"Report:      {result.report_html}")
@@ -63,9 +91,9 @@ def _print_results(results: "JsonDict") -> None:
     for name in ("val", "test", "95% interval", "train s", "extract s"):
         table.add_column(name, justify="right", no_wrap=True)
     for model in results["models"]:
-        stage = model["stages"][0]
-        training = stage["wall_seconds"] - stage["extraction_seconds"]
-        times = (f"{training:.1f}", f"{stage['extraction_seconds']:.1f}")
+        whole = sum(stage["wall_seconds"] for stage in model["stages"])
+        extraction = sum(stage["extraction_seconds"] for stage in model["stages"])
+        times = (f"{whole - extraction:.1f}", f"{extraction:.1f}")
         if "test" not in model["metrics"]:
             table.add_row(escape(model["name"]), model["state"], "", "", *times)
             continue

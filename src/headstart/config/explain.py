@@ -59,7 +59,16 @@ def explain(error: ValidationError, root: type[BaseModel]) -> list[Problem]:
     Returns:
         One problem for each error, in the order of the file.
     """
-    return [_problem(dict(item), root) for item in error.errors(include_url=False)]
+    items = [dict(item) for item in error.errors(include_url=False)]
+    places = [item["loc"] for item in items]
+
+    def echoed(item: dict[str, Any]) -> bool:
+        # A list with a bad entry is told as too short too: the entry fails before it is counted.
+        loc = item["loc"]
+        inside = any(len(p) > len(loc) and p[: len(loc)] == loc for p in places)
+        return bool(item["type"] == "too_short" and inside)
+
+    return [_problem(item, root) for item in items if not echoed(item)]
 
 
 def _problem(item: dict[str, Any], root: type[BaseModel]) -> Problem:
@@ -77,10 +86,7 @@ def _problem(item: dict[str, Any], root: type[BaseModel]) -> Problem:
     if kind == "missing":
         return Problem(key, None, "a value, and there is none")
     if kind == "union_tag_invalid":
-        tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
-        return Problem(
-            f"{key}.kind", repr(context["tag"]), _one_of(tags), nearest(str(context["tag"]), tags)
-        )
+        return _wrong_tag(key, came, context)
     if kind == "union_tag_not_found":
         return Problem(f"{key}.kind", None, _one_of(_tags(annotation)) + ", and there is none")
     if kind == "literal_error":
@@ -88,6 +94,14 @@ def _problem(item: dict[str, Any], root: type[BaseModel]) -> Problem:
         hint = nearest(item["input"], choices) if isinstance(item["input"], str) else ""
         return Problem(key, came, _one_of(choices) if choices else context["expected"], hint)
     return Problem(key, came, _wording(kind, context, item["msg"]))
+
+
+def _wrong_tag(key: str, came: str, context: dict[str, Any]) -> Problem:
+    tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
+    if tags[0].startswith("~"):  # a union by shape: see headstart.config.values.by_shape
+        return Problem(key, came, " or ".join(tag.removeprefix("~") for tag in tags))
+    tag = str(context["tag"])
+    return Problem(f"{key}.kind", repr(context["tag"]), _one_of(tags), nearest(tag, tags))
 
 
 def _wording(kind: str, context: dict[str, Any], message: str) -> str:
@@ -126,7 +140,7 @@ def _walk(root: type[BaseModel], loc: Sequence[int | str]) -> tuple[str, Any]:
     parts: list[str] = []
     for step in loc:
         union = _tagged(annotation)
-        if step == "[key]":
+        if step == "[key]" or str(step).startswith("~"):
             continue
         if union and step in union:
             annotation = union[str(step)]

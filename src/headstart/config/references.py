@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from headstart.config.explain import Problem, shorten
+from headstart.config.stages import check_stages
 from headstart.errors import nearest
 
 # What may vary inside one batched head: plain numbers that only the update rule or the loss sees.
@@ -17,6 +18,8 @@ _GRID_BY_OPTIMIZER = {
     "rmsprop": ("learning_rate", "momentum", "weight_decay", "alpha", "epsilon"),
 }
 _METRICS = ("accuracy", "loss", "precision_macro", "recall_macro", "f1_macro")
+_TOP = ("top1", "top5")  # of a zero-shot part, among all classes of the pretrained classifier
+_PAIRED = ("speedup", "agreement", "gain")
 _RANGES = {
     "learning_rate": (0, math.inf, False),
     "epsilon": (0, math.inf, False),
@@ -41,6 +44,7 @@ def check_references(raw: dict[str, Any]) -> list[Problem]:
     backbones = _mapping(raw.get("backbones"))
     parts = _mapping(raw.get("parts"))
     sweeps: list[str] = []
+    earlier: list[str] = []
     for name, part in parts.items():
         if not isinstance(part, dict):
             continue
@@ -53,12 +57,11 @@ def check_references(raw: dict[str, Any]) -> list[Problem]:
         if part.get("kind") == "sweep":
             problems += _grid(where, part)
             sweeps.append(name)
-        if _mapping(part.get("head")).get("kind") == "logistic" and part.get("mode") == "standard":
-            problems.append(
-                Problem(
-                    f"{where}.mode", "'standard'", "cached with a logistic head, which has no steps"
-                )
-            )
+        if part.get("kind") == "ensemble":
+            for index, member in enumerate(_list(part.get("members"))):
+                problems += _name(f"{where}.members.{index}", member, earlier, "an earlier part")
+        problems += check_stages(where, part)
+        earlier.append(name)
     for index, comparison in enumerate(_list(raw.get("comparisons"))):
         for side in ("a", "b"):
             asked = _mapping(comparison).get(side)
@@ -163,25 +166,26 @@ def _target(where: str, target: dict[str, Any], parts: dict[str, Any]) -> list[P
     if not isinstance(metric, str):
         return problems
     against = target.get("against")
-    if metric in ("speedup", "agreement"):
+    if metric in _PAIRED:
         if against is None:
             problems.append(Problem(f"{where}.against", None, f"the other part, for {metric}"))
         elif metric == "speedup":
-            modes = [
-                _mapping(parts.get(str(n))).get("mode", "cached")
-                for n in (target.get("part"), against)
-            ]
+            two = [_mapping(parts.get(str(n))) for n in (target.get("part"), against)]
+            modes = [(p.get("mode", "cached"), p.get("stages")) for p in two]
             if modes[0] == modes[1]:
-                expected = "a part of the other mode, standard against cached"
+                expected = "the same training done the other way (mode, or features of its stages)"
                 problems.append(Problem(f"{where}.against", repr(against), expected))
         return problems
     if against is not None:
-        expected = "nothing: it is for speedup and agreement"
+        expected = "nothing: it is for " + ", ".join(_PAIRED)
         problems.append(Problem(f"{where}.against", repr(against), expected))
     known = [f"{s}.{m}" for s in ("test", "val", "train") for m in _METRICS]
+    asked = _mapping(parts.get(str(target.get("part"))))
+    if asked.get("kind") == "zero_shot":
+        known = [f"test.{m}" for m in (*_METRICS, *_TOP)]
     if metric not in known:
-        expected = "SPLIT.METRIC, speedup or agreement"
-        hint = nearest(metric, [*known, "speedup", "agreement"])
+        expected = "SPLIT.METRIC, speedup, agreement or gain"
+        hint = nearest(metric, [*known, *_PAIRED])
         problems.append(Problem(f"{where}.metric", repr(metric), expected, hint))
     return problems
 

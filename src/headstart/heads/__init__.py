@@ -12,13 +12,17 @@ from headstart.heads.batched import (
     take_member,
 )
 from headstart.heads.closed_form import LogisticFit, fit_logistic
+from headstart.heads.tail import BatchNormRule, Tail, stage_sizes
 
 __all__ = [
+    "BatchNormRule",
     "BatchedHead",
     "HeadSpec",
     "LogisticFit",
     "Normalization",
+    "Tail",
     "build_head",
     "fit_logistic",
+    "stage_sizes",
     "take_member",
 ]

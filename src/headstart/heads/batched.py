@@ -9,7 +9,7 @@ Shapes: features enter as [batch, width] where all members see the same samples,
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -145,6 +145,15 @@ class BatchedHead(nn.Module):
         for norm, layer in zip(list(self.norms)[1:], list(self.layers)[1:], strict=True):
             x = layer(self._drop(torch.relu(norm(x))))
         return x
+
+    def random_state(self) -> dict[str, Tensor]:
+        """Return the state of the dropout streams, for a checkpoint."""
+        return {f"dropout.{i}": g.get_state() for i, g in enumerate(self._dropout_streams)}
+
+    def load_random_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `random_state` returned."""
+        for index, stream in enumerate(self._dropout_streams):
+            stream.set_state(state[f"dropout.{index}"])
 
     def _drop(self, x: Tensor) -> Tensor:
         if not self.training or self.spec.dropout == 0:

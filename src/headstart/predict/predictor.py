@@ -7,41 +7,40 @@ import numpy as np
 import torch
 
 from headstart._util.devices import full_float32
-from headstart.backbones.base import Backbone
+from headstart.backbones.base import INPUT, Backbone
 from headstart.backbones.registry import load_backbone
 from headstart.data.image import decode, transform
 from headstart.errors import WeightsError
-from headstart.heads import BatchedHead
-from headstart.predict.saved import SavedModel, load_model
+from headstart.predict.saved import TrainedModel, load_model
 from headstart.types import FloatArray
 
 
 class Predictor:
     """A saved model, ready to predict."""
 
-    def __init__(
-        self, model: SavedModel, head: BatchedHead, backbone: Backbone, device: torch.device
-    ) -> None:
+    def __init__(self, trained: TrainedModel, backbone: Backbone, device: torch.device) -> None:
         """Bring the parts together.
 
         Args:
-            model: The description.
-            head: The trained head.
-            backbone: The frozen network that the head was trained on.
+            trained: The model.
+            backbone: The network that it was trained on; the trained weights are put into it.
             device: Where to compute.
 
         Raises:
-            WeightsError: The backbone is not the one that the head was trained on.
+            WeightsError: The backbone is not the one that the model was trained on.
         """
-        if backbone.digest(model.cut) != model.backbone_digest:
+        model = trained.model
+        found = backbone.digest(model.cut)
+        if found != model.backbone_digest:
             raise WeightsError(
                 f"{model.backbone}: expected the weights that this model was trained on (digest "
-                f"{model.backbone_digest[:12]}…), got {backbone.digest(model.cut)[:12]}…"
+                f"{model.backbone_digest[:12]}…), got {found[:12]}…"
             )
+        trained.load_into(backbone)
         backbone.to(device)
         self.model = model
-        self._prefix = backbone.prefix(model.cut)
-        self._head = head.to(device).eval()
+        self._network = backbone.prefix(model.head_cut)
+        self._head = trained.head().to(device)
         self._device = device
 
     @classmethod
@@ -58,15 +57,19 @@ class Predictor:
         Returns:
             The predictor.
         """
-        model, head = load_model(folder)
+        trained = load_model(folder)
+        model = trained.model
+        spec = model.input_spec
         backbone = load_backbone(
             model.backbone,
-            weights=model.backbone_weights,
+            # Where nothing was frozen the file holds every weight: none need be found elsewhere.
+            weights="random" if model.cut == INPUT else model.backbone_weights,
             seed=model.backbone_seed,
             allow_network=allow_network,
-            fit=model.input_spec.fit,
+            fit=spec.fit,
+            image_size=spec.height if spec.height == spec.width else None,
         )
-        return cls(model, head, backbone, device)
+        return cls(trained, backbone, device)
 
     @torch.inference_mode()
     def predict(self, pictures: Sequence[bytes]) -> FloatArray:
@@ -84,6 +87,6 @@ class Predictor:
         batch = np.stack([transform(decode(p), self.model.input_spec) for p in pictures])
         x = torch.from_numpy(batch).to(self._device)
         with full_float32():
-            z = self._prefix(x).reshape(len(pictures), -1)
+            z = self._network(x).reshape(len(pictures), -1)
         probabilities = torch.softmax(self._head(z)[0].float(), dim=-1)
         return np.asarray(probabilities.cpu().numpy(), dtype=np.float32)

@@ -1,9 +1,17 @@
-"""From an experiment to a run folder: build, run, record.
+"""From an experiment to a run folder: build, run, record, go on.
 
-build     the one place that turns configuration into objects
-plan      which parts run, in which order
-part      one model or sweep, from features to predictions
-record    the files of a run folder
-summary   comparisons, targets
-runner    the whole run
+runner     a whole run, and going on with one
+study      data and backbones in memory, everything checked; its parts run one by one
+plan       which parts run, in which order
+part       one model or sweep, from features to predictions
+frozen     training on a frozen network
+staged     training in stages, and from scratch
+training   what both share
+zero_shot  a pretrained classifier as it is
+ensemble   earlier parts that vote
+bench      what parts share: features, checkpoints, timing
+build      the one place that turns configuration into objects
+result     what a part leaves, in memory and on the disk
+record     the files of a run folder
+summary    records of models and sweeps, comparisons, targets
 """

@@ -12,11 +12,12 @@ from headstart.backbones.registry import load_backbone
 from headstart.config import schema
 from headstart.data.checks import scan
 from headstart.data.dataset import Dataset, prepare
+from headstart.data.excluded import without_classes
 from headstart.data.source import open_source
 from headstart.errors import ConfigError
 from headstart.heads import HeadSpec
 from headstart.train import EarlyStopping, Hyperparameters, ScheduleSpec, TrainPlan
-from headstart.types import Fit, IntArray, Progress
+from headstart.types import Augmentation, IntArray, Progress
 
 _COLUMN_FIELDS = {"path_column", "image_column", "label_column", "split_column", "group_column"}
 
@@ -52,6 +53,8 @@ def build_dataset(
     source = open_source(
         config.kind, place, allow_network=allow_network, columns=columns, root=root
     )
+    if config.exclude_classes:
+        source = without_classes(source, config.exclude_classes)
     preflight = scan(source, workers=workers, progress=progress, cache_dir=cache / "scans")
     split = config.split
     return prepare(
@@ -78,13 +81,13 @@ def _columns(config: schema.Data) -> dict[str, str] | None:
 
 
 def build_backbone(
-    config: schema.BackboneConfig, *, fit: Fit | None, allow_network: bool
+    config: schema.BackboneConfig, data: schema.Data, *, allow_network: bool
 ) -> tuple[Backbone, str]:
     """Load a backbone and say where it is cut.
 
     Args:
         config: One of the experiment's `backbones`.
-        fit: How pictures are brought to its size; None for its own way.
+        data: The experiment's data, which say how pictures are fitted where the backbone does not.
         allow_network: Whether its weights may be downloaded.
 
     Returns:
@@ -98,14 +101,27 @@ def build_backbone(
         weights=config.weights,
         seed=config.seed,
         allow_network=allow_network,
-        fit=fit,
+        fit=config.fit if config.fit is not None else data.fit,
+        image_size=config.image_size,
     )
-    cut = config.cut if config.cut is not None else backbone.stages[-1]
-    backbone.shape(cut)  # an unknown cut is an error now, before any work
+    cut = backbone.resolve(config.cut if config.cut is not None else backbone.stages[-1])
+    backbone.shape(cut)
     return backbone, cut
 
 
-def members_of(part: schema.ModelPart) -> tuple[dict[str, float | int], ...]:
+def fresh_backbone(config: schema.BackboneConfig, data: schema.Data, seed: int) -> Backbone:
+    """Build the same network with random weights; nothing is downloaded."""
+    return load_backbone(
+        config.name,
+        weights="random",
+        seed=seed,
+        allow_network=False,
+        fit=config.fit if config.fit is not None else data.fit,
+        image_size=config.image_size,
+    )
+
+
+def members_of(part: schema.TrainedPart) -> tuple[dict[str, float | int], ...]:
     """Return the settings of each member: one without changes for a model, the grid for a sweep."""
     if not isinstance(part, schema.SweepPart):
         return ({},)
@@ -115,7 +131,7 @@ def members_of(part: schema.ModelPart) -> tuple[dict[str, float | int], ...]:
     )
 
 
-def with_values(part: schema.ModelPart, values: Mapping[str, float | int]) -> schema.ModelPart:
+def with_values(part: schema.TrainedPart, values: Mapping[str, float | int]) -> schema.TrainedPart:
     """Return a part with some of its numbers replaced.
 
     Args:
@@ -151,8 +167,8 @@ def hyperparameters(config: schema.OptimizerConfig) -> Hyperparameters:
 
 
 def train_plan(
-    part: schema.ModelPart,
-    members: Sequence[schema.ModelPart],
+    part: schema.TrainedPart,
+    members: Sequence[schema.TrainedPart],
     train_labels: IntArray,
     classes: int,
 ) -> TrainPlan:
@@ -167,25 +183,106 @@ def train_plan(
     Returns:
         The plan.
     """
-    weights: tuple[float, ...] | None = None
-    if part.loss.class_weights == "balanced":
-        counts = np.bincount(train_labels, minlength=classes)
-        weights = tuple(float(len(train_labels) / (classes * max(c, 1))) for c in counts)
-    stopping = part.early_stopping
     return TrainPlan(
         epochs=part.epochs,
         schedule=ScheduleSpec(**part.schedule.model_dump()),
         learning_rates=tuple(m.optimizer.learning_rate for m in members),
         label_smoothing=part.loss.label_smoothing,
-        class_weights=weights,
+        class_weights=_class_weights(part.loss, train_labels, classes),
         keep=part.keep,
-        early_stopping=None
-        if stopping is None
-        else EarlyStopping(stopping.patience, stopping.metric),
+        early_stopping=_early_stopping(part.early_stopping),
+        seed=members[0].seed,
     )
 
 
-def settings_of(part: schema.ModelPart) -> dict[str, object]:
+def stages_of(part: schema.TrainedPart) -> tuple[schema.StageConfig, ...]:
+    """Return a part's stages with everything filled in that the part says.
+
+    Args:
+        part: A model or sweep; without stages it has one that trains the head, and from scratch
+            every stage trains all of the network.
+
+    Returns:
+        At least one stage.
+    """
+    given = part.stages if part.stages is not None else (schema.StageConfig(),)
+    stages = []
+    for stage in given:
+        inherited = {
+            field: getattr(part, field)
+            for field in (
+                "epochs",
+                "batch_size",
+                "optimizer",
+                "schedule",
+                "loss",
+                "early_stopping",
+                "keep",
+            )
+            if getattr(stage, field) is None
+        }
+        if part.from_scratch:
+            inherited["trainable"] = "all"
+        stages.append(stage.model_copy(update=inherited))
+    return tuple(stages)
+
+
+def stage_plan(
+    stage: schema.StageConfig, index: int, seed: int, train_labels: IntArray, classes: int
+) -> TrainPlan:
+    """Return what the loop shall do in one stage.
+
+    Args:
+        stage: From `stages_of`.
+        index: Its place, from 0.
+        seed: The part's seed.
+        train_labels: Class indices of the training split, shape [n].
+        classes: Number of classes.
+
+    Returns:
+        The plan of one member.
+    """
+    assert stage.epochs is not None
+    assert stage.schedule is not None
+    assert stage.loss is not None
+    assert stage.optimizer is not None
+    assert stage.keep is not None
+    return TrainPlan(
+        epochs=stage.epochs,
+        schedule=ScheduleSpec(**stage.schedule.model_dump()),
+        learning_rates=(stage.optimizer.learning_rate,),
+        label_smoothing=stage.loss.label_smoothing,
+        class_weights=_class_weights(stage.loss, train_labels, classes),
+        keep=stage.keep,
+        early_stopping=_early_stopping(stage.early_stopping),
+        stage=index,
+        seed=seed,
+        micro_batch_size=stage.micro_batch_size,
+        clip_norm=stage.clip_norm,
+        ema=stage.ema,
+        precision=stage.precision,
+    )
+
+
+def augmentation(config: schema.AugmentationConfig) -> Augmentation:
+    """Return the random changes that a configuration means."""
+    return Augmentation(**config.model_dump(exclude={"views"}))
+
+
+def _class_weights(
+    loss: schema.Loss, train_labels: IntArray, classes: int
+) -> tuple[float, ...] | None:
+    if loss.class_weights != "balanced":
+        return None
+    counts = np.bincount(train_labels, minlength=classes)
+    return tuple(float(len(train_labels) / (classes * max(c, 1))) for c in counts)
+
+
+def _early_stopping(config: schema.EarlyStoppingConfig | None) -> EarlyStopping | None:
+    return None if config is None else EarlyStopping(config.patience, config.metric)
+
+
+def settings_of(part: schema.TrainedPart) -> dict[str, object]:
     """Return everything that decides a model's training, flat, with dotted keys."""
     flat: dict[str, object] = {}
 
@@ -193,12 +290,21 @@ def settings_of(part: schema.ModelPart) -> dict[str, object]:
         if isinstance(value, dict):
             for key, inner in value.items():
                 walk(f"{prefix}.{key}" if prefix else key, inner)
+        elif isinstance(value, tuple | list) and any(isinstance(v, dict) for v in value):
+            for index, inner in enumerate(value):
+                walk(f"{prefix}.{index}", {k: v for k, v in inner.items() if v is not None})
         else:
             flat[prefix] = list(value) if isinstance(value, tuple) else value
 
     dumped = part.model_dump()
     if isinstance(part.head, schema.LogisticHead):
         dumped = {k: dumped[k] for k in ("head", "seed")}
+    elif part.stages is None and not part.from_scratch:
+        dumped = {k: v for k, v in dumped.items() if k not in ("stages", "from_scratch")}
+    else:
+        # Each stage says everything; what the part says has gone into them.
+        stages = {"stages": [s.model_dump() for s in stages_of(part)]}
+        dumped = {k: dumped[k] for k in ("head", "seed", "from_scratch")} | stages
     # What a record says of its own accord, or what is no setting of the training.
     structure = {
         *("kind", "extends", "title", "backbone", "grid", "select", "best_of"),

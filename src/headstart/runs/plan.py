@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from headstart.config.schema import Experiment
+from headstart.config.schema import EnsemblePart, Experiment, TrainedPart
 from headstart.errors import ConfigError, nearest
 
 
@@ -11,8 +11,8 @@ def plan_parts(experiment: Experiment, only: Sequence[str]) -> tuple[str, ...]:
 
     Args:
         experiment: The study.
-        only: Names of parts to repeat alone; empty for all. What they build on (`best_of`) is
-            added, since its result is needed.
+        only: Names of parts to repeat alone; empty for all. What they build on (`best_of`, an
+            ensemble's members) is added, since its result is needed.
 
     Returns:
         Names of parts.
@@ -34,7 +34,9 @@ def plan_parts(experiment: Experiment, only: Sequence[str]) -> tuple[str, ...]:
         if name in wanted:
             continue
         wanted.add(name)
-        base = experiment.parts[name].best_of
-        if base is not None:
-            queue.append(base)
+        part = experiment.parts[name]
+        if isinstance(part, EnsemblePart):
+            queue += part.members
+        elif isinstance(part, TrainedPart) and part.best_of is not None:
+            queue.append(part.best_of)
     return tuple(name for name in experiment.parts if name in wanted)

@@ -1,73 +1,56 @@
 """What a run says of its parts together: records of models and sweeps, comparisons, targets."""
 
+import dataclasses
 import operator
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from headstart.backbones.base import Backbone
 from headstart.compare import compare_pair, relative_difference
 from headstart.config import schema
 from headstart.evaluate import evaluate_classification, wilson
-from headstart.heads import BatchedHead
 from headstart.runs import build
-from headstart.runs.part import Member, PartResult
 from headstart.runs.record import score_json
+from headstart.runs.result import Member, PartResult
 from headstart.types import JsonDict, Score
 
 _OPERATORS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 
 
-def model_record(name: str, key: str, backbone: Backbone, cut: str, result: PartResult) -> JsonDict:
+def model_record(name: str, key: str | None, result: PartResult) -> JsonDict:
     """Return a part's entry in `models`: for a sweep, of its best member.
 
     Args:
         name: The part's name.
-        key: The backbone's key in the experiment.
-        backbone: The network.
-        cut: Where it is cut.
+        key: The backbone's key in the experiment; None for an ensemble.
         result: What the part left.
 
     Returns:
         The entry as docs/reference/results.md describes it.
     """
     part = result.part
-    member = result.shown
-    frozen = list(backbone.prefix(cut).parameters())
-    head = [] if result.head is None else list(result.head.parameters())
-    trainable = sum(p.numel() for p in head)
-    extraction = result.extraction
     record: JsonDict = {
         "name": name,
         "title": part.title or name,
         "part": name,
-        "mode": part.mode,
+        "kind": part.kind,
+        "mode": result.mode,
         "backbone": key,
-        "head": part.head.model_dump(mode="json"),
-        "hyperparameters": build.settings_of(part),
-        "labels_per_class": part.labels_per_class,
-        "seed": part.seed,
-        "state": member.outcome.state,
-        "message": member.outcome.message,
+        **_training(result),
         "metrics": {},
         "per_class": {},
         "confusion": {},
-        "stages": [
-            {
-                "name": "head",
-                "epochs": member.outcome.epochs,
-                "best_epoch": member.outcome.best_epoch,
-                "wall_seconds": round(_seconds(result), 3),
-                "extraction_seconds": round(extraction.wall_seconds, 3) if extraction else 0.0,
-            }
-        ],
-        "parameters_total": sum(p.numel() for p in frozen) + trainable,
-        "parameters_trainable": trainable,
-        "size_bytes": sum(p.numel() * p.element_size() for p in [*frozen, *head]),
-        "engine": extraction.engine if extraction else "torch",
-        "images_extracted": extraction.extracted if extraction else 0,
-        "images_reused": extraction.reused if extraction else 0,
+        "stages": _stages(result),
+        "parameters_total": result.parameters_total,
+        "parameters_trainable": sum(s.parameters_trainable for s in result.stages[-1:]),
+        "size_bytes": result.size_bytes,
+        "engine": result.stages[-1].engine if result.stages else "torch",
+        "images_extracted": sum(s.extracted for s in result.stages),
+        "images_reused": sum(s.reused for s in result.stages),
+        "prediction": result.prediction,
+        "ensemble": result.special if part.kind == "ensemble" else None,
+        "zero_shot": result.special if part.kind == "zero_shot" else None,
         "notes": list(result.notes),
         "history": f"models/{name}/history.parquet",
         "predictions": {s: f"models/{name}/predictions-{s}.parquet" for s in result.predictions},
@@ -77,6 +60,7 @@ def model_record(name: str, key: str, backbone: Backbone, cut: str, result: Part
             predictions.labels, predictions.probabilities, predictions.classes
         )
         record["metrics"][split] = {k: score_json(v) for k, v in found.scores.items()}
+        record["metrics"][split] |= result.scores.get(split, {})
         if split == "test":
             record["confusion"][split] = found.confusion.tolist()
             record["per_class"][split] = [
@@ -90,6 +74,42 @@ def model_record(name: str, key: str, backbone: Backbone, cut: str, result: Part
                 for row in found.per_class
             ]
     return record
+
+
+def _training(result: PartResult) -> JsonDict:
+    """Return how a part was trained; parts that were not have their settings alone."""
+    part = result.part
+    if not isinstance(part, schema.TrainedPart):
+        settings = part.model_dump(mode="json", exclude={"kind", "title", "backbone"})
+        return {
+            "from_scratch": False,
+            "head": {"kind": part.kind},
+            "hyperparameters": {k: v for k, v in settings.items() if v not in ({}, None)},
+            "labels_per_class": None,
+            "seed": getattr(part, "seed", 0),
+            "state": "complete",
+            "message": None,
+        }
+    outcome = result.shown.outcome
+    return {
+        "from_scratch": part.from_scratch,
+        "head": part.head.model_dump(mode="json"),
+        "hyperparameters": build.settings_of(part),
+        "labels_per_class": part.labels_per_class,
+        "seed": part.seed,
+        "state": outcome.state,
+        "message": outcome.message,
+    }
+
+
+def _stages(result: PartResult) -> list[JsonDict]:
+    """Return the stages; where a sweep's members trained together the time is that of all."""
+    records = [dataclasses.asdict(stage) for stage in result.stages]
+    for record in records:
+        del record["extracted"], record["reused"], record["engine"]
+        record["wall_seconds"] = round(record["wall_seconds"], 3)
+        record["extraction_seconds"] = round(record["extraction_seconds"], 3)
+    return records
 
 
 def sweep_record(
@@ -111,7 +131,7 @@ def sweep_record(
     return {
         "name": name,
         "title": part.title or name,
-        "mode": part.mode,
+        "mode": result.mode,
         "axes": {key: list(values) for key, values in part.grid.items()},
         "select": {"metric": part.select.metric, "split": "val"},
         "members": [
@@ -121,9 +141,7 @@ def sweep_record(
         "best_model": name if best is not None else None,
         "history": f"sweeps/{name}/history.parquet",
         "wall_seconds": round(_seconds(result), 3),
-        "extraction_seconds": round(result.extraction.wall_seconds, 3)
-        if result.extraction
-        else 0.0,
+        "extraction_seconds": round(result.extraction_seconds, 3),
         "at_edge": {} if best is None else _edges(part.grid, result.members[best].values),
     }
 
@@ -150,8 +168,8 @@ def comparison_records(
         paired = compare_pair(first.predictions["test"], second.predictions["test"])
         seconds_a, seconds_b = _seconds(first), _seconds(second)
         # The same training two ways can be timed against each other; two models cannot.
-        two_ways = first.part.mode != second.part.mode
-        warm = _warm(first) or _warm(second)
+        two_ways = _two_ways(first, second)
+        warm = first.warm or second.warm
         records.append(
             {
                 "a": a,
@@ -165,7 +183,7 @@ def comparison_records(
                 "speedup": round(seconds_b / seconds_a, 3) if two_ways else None,
                 "weights_relative_difference": _weights_apart(first, second) if two_ways else None,
                 "cold": not warm,
-                "text": _in_words(a, b, first, second, paired.accuracy_difference),
+                "text": _in_words(a, b, first, second, paired.accuracy_difference, two_ways),
             }
         )
     return records
@@ -191,7 +209,7 @@ def target_records(
         got: float | None = None
         if target.against is not None:
             entry = by_pair.get((target.part, target.against))
-            got = None if entry is None else entry.get(target.metric)
+            got = None if entry is None else _paired(entry, target.metric)
         elif target.part in by_name:
             split, _, metric = target.metric.partition(".")
             score = by_name[target.part]["metrics"].get(split, {}).get(metric)
@@ -209,7 +227,9 @@ def pairs_of(experiment: schema.Experiment) -> list[tuple[str, str]]:
 
 def _member_record(member: Member, best: bool, train_count: int, val_count: int) -> JsonDict:
     metrics: JsonDict = {}
-    kept = [r for r in member.records if r.epoch == member.outcome.best_epoch]
+    last = max((r.stage for r in member.records), default=0)
+    best_epoch = member.outcome.best_epoch
+    kept = [r for r in member.records if r.stage == last and r.epoch == best_epoch]
     if member.val_accuracy is not None:
         counts = {"train": train_count, "val": val_count}
         for record in kept:
@@ -243,14 +263,41 @@ def _edges(
     return edges
 
 
+def _paired(entry: JsonDict, metric: str) -> float | None:
+    if metric == "gain":
+        gain: float = entry["accuracy_difference"]["value"]
+        return gain
+    value: float | None = entry[metric]
+    return value
+
+
+def _two_ways(first: PartResult, second: PartResult) -> bool:
+    """Return whether two parts are the same training done two ways: then their times compare.
+
+    Cached against standard; or stages that differ in nothing but whether features are stored.
+    """
+    if "staged" not in (first.mode, second.mode):
+        return first.mode != second.mode and first.trained is not None
+    a, b = (_without_features(r.part) for r in (first, second))
+    return a is not None and a == b
+
+
+def _without_features(part: schema.Part) -> JsonDict | None:
+    if not isinstance(part, schema.TrainedPart):
+        return None
+    settings = build.settings_of(part)
+    return {k: v for k, v in settings.items() if not k.endswith(".features")}
+
+
 def _seconds(result: PartResult) -> float:
-    extra = result.extraction.wall_seconds if result.extraction else 0.0
-    return max(result.wall_seconds + extra, 1e-3)
+    return max(result.wall_seconds, 1e-3)
 
 
-def _in_words(a: str, b: str, first: PartResult, second: PartResult, difference: Score) -> str:
-    """Say what a comparison is about: time where the modes differ, accuracy where they do not."""
-    if first.part.mode == second.part.mode:
+def _in_words(
+    a: str, b: str, first: PartResult, second: PartResult, difference: Score, two_ways: bool
+) -> str:
+    """Say what a comparison is about: time of the same training, or accuracy."""
+    if not two_ways:
         verdict = (
             "cannot be told apart" if difference.low <= 0 <= difference.high else "really differ"
         )
@@ -259,7 +306,7 @@ def _in_words(a: str, b: str, first: PartResult, second: PartResult, difference:
             f"({difference.low:+.3f} to {difference.high:+.3f}): they {verdict}"
         )
     seconds_a, seconds_b = _seconds(first), _seconds(second)
-    warm = _warm(first) or _warm(second)
+    warm = first.warm or second.warm
     return (
         f"{a} took {seconds_a:.1f} s, {b} took {seconds_b:.1f} s: "
         f"{a} was {seconds_b / seconds_a:.1f} times as fast"
@@ -267,18 +314,16 @@ def _in_words(a: str, b: str, first: PartResult, second: PartResult, difference:
     )
 
 
-def _warm(result: PartResult) -> bool:
-    return result.extraction is not None and result.extraction.extracted == 0
-
-
 def _weights_apart(first: PartResult, second: PartResult) -> float | None:
-    if first.head is None or second.head is None:
+    if first.trained is None or second.trained is None:
         return None
-    return relative_difference(_arrays(first.head), _arrays(second.head))
+    return relative_difference(_arrays(first), _arrays(second))
 
 
-def _arrays(head: BatchedHead) -> dict[str, npt.NDArray[np.float32]]:
-    return {k: v.detach().cpu().numpy() for k, v in head.state_dict().items()}
+def _arrays(result: PartResult) -> dict[str, npt.NDArray[np.float32]]:
+    assert result.trained is not None
+    floating = {k: v for k, v in result.trained.tensors.items() if v.is_floating_point()}
+    return {k: v.float().numpy() for k, v in floating.items()}
 
 
 __all__ = [

@@ -1,32 +1,55 @@
 """The training loop, one for every model.
 
-source   where the batches come from: stored features, or pictures through the frozen prefix
-optim    optimisers and schedules with one set of hyperparameters per member
-loop     the loop: yields one record per member, epoch and split
+source      where the batches come from: stored features, or pictures through the frozen prefix
+optim       optimisers with one set of settings per member, or one learning rate per group
+schedule    how the learning rate changes
+loop        the loop: yields one record per member, epoch and split
+keeper      who is best so far, who has stopped
+figures     losses, right answers and probabilities of logits
+gradients   loss scaling, clipping, averaging of weights
+checkpoint  a training in progress as two files
+stages      what a stage trains, and where the network is cut for it
 """
 
-from headstart.train.loop import EarlyStopping, Outcome, TrainPlan, fit, predict_probabilities
+from headstart.train.checkpoint import Checkpoint, CheckpointFolder
+from headstart.train.figures import evaluate, predict_probabilities
+from headstart.train.keeper import EarlyStopping, Outcome
+from headstart.train.loop import Precision, TrainPlan, fit
 from headstart.train.optim import (
     Hyperparameters,
+    Optimizer,
     OptimizerKind,
-    ScheduleSpec,
+    ParameterGroup,
+    build_grouped_optimizer,
     build_optimizer,
-    learning_rate_factor,
 )
-from headstart.train.source import CachedSource, FeatureSource, StandardSource
+from headstart.train.schedule import ScheduleSpec, learning_rate_factor
+from headstart.train.source import CachedSource, FeatureSource, Mixing, StandardSource
+from headstart.train.stages import StageCut, cut_for, rates_of
 
 __all__ = [
     "CachedSource",
+    "Checkpoint",
+    "CheckpointFolder",
     "EarlyStopping",
     "FeatureSource",
     "Hyperparameters",
+    "Mixing",
+    "Optimizer",
     "OptimizerKind",
     "Outcome",
+    "ParameterGroup",
+    "Precision",
     "ScheduleSpec",
+    "StageCut",
     "StandardSource",
     "TrainPlan",
+    "build_grouped_optimizer",
     "build_optimizer",
+    "cut_for",
+    "evaluate",
     "fit",
     "learning_rate_factor",
     "predict_probabilities",
+    "rates_of",
 ]

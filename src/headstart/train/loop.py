@@ -5,30 +5,30 @@ sum is what goes backward, and since no member's loss depends on another member'
 gets exactly the gradient that it would get alone.
 """
 
-import math
+import contextlib
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from headstart.train.optim import Optimizer, ScheduleSpec, learning_rate_factor
+from headstart._util.seeding import seed_of
+from headstart.errors import Interrupted
+from headstart.train.checkpoint import Checkpoint, Saved
+from headstart.train.figures import count_right, denominator, evaluate, loss_sums
+from headstart.train.gradients import Average, LossScale, clip
+from headstart.train.keeper import EarlyStopping, Keeper, Outcome, Sums, Watched
+from headstart.train.optim import Optimizer
+from headstart.train.schedule import ScheduleSpec, learning_rate_factor
 from headstart.train.source import FeatureSource
-from headstart.types import FloatArray, StepRecord
+from headstart.types import StepRecord
 
-Watched = Literal["loss", "accuracy"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
-
-@dataclass(frozen=True, slots=True)
-class EarlyStopping:
-    """Stop a member whose validation figure has not improved for `patience` epochs."""
-
-    patience: int
-    metric: Watched = "loss"
+_SPLITS = ("train", "val")
+_LOOK_EVERY = 25  # steps between two looks at whether the loss is finite, where looking must wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,12 @@ class TrainPlan:
         best_by: The validation figure that says which epoch is best.
         early_stopping: When to stop a member early, or None.
         stage: Index of this training stage, for the record.
+        seed: Of torch's own random stream, which the backbone's dropout draws from.
+        micro_batch_size: Samples in memory at once; the gradients of a batch add up. BatchNorm in
+            train mode then sees so many at a time. None: the whole batch.
+        clip_norm: Largest norm of a member's gradients, or None.
+        ema: Decay of the running average of the weights, or None for none.
+        precision: What the forward pass of training steps computes in.
     """
 
     epochs: int
@@ -56,260 +62,317 @@ class TrainPlan:
     best_by: Watched = "loss"
     early_stopping: EarlyStopping | None = None
     stage: int = 0
+    seed: int = 0
+    micro_batch_size: int | None = None
+    clip_norm: float | None = None
+    ema: float | None = None
+    precision: Precision = "float32"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one member's training ended.
+@runtime_checkable
+class Streams(Protocol):
+    """A model with random streams of its own, besides torch's."""
 
-    Attributes:
-        state: ``complete``, or ``diverged`` where the loss was no longer a finite number.
-        epochs: Epochs that count for this member.
-        best_epoch: The epoch whose weights it ends with, from 1; 0 where it diverged at once.
-        message: What happened and what to try, or None.
-    """
+    def random_state(self) -> dict[str, Tensor]:
+        """Return the state of each stream."""
+        ...
 
-    state: Literal["complete", "diverged"]
-    epochs: int
-    best_epoch: int
-    message: str | None
+    def load_random_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `random_state` returned."""
+        ...
 
 
 def fit(
-    model: nn.Module, optimizer: Optimizer, source: FeatureSource, plan: TrainPlan
+    model: nn.Module,
+    optimizer: Optimizer,
+    source: FeatureSource,
+    plan: TrainPlan,
+    checkpoint: Checkpoint | None = None,
 ) -> Generator[StepRecord, None, tuple[Outcome, ...]]:
     """Train all members and leave the model with each member's kept weights, in eval mode.
 
     Args:
-        model: Maps features to logits [M, b, classes]; each parameter's first axis is members.
+        model: Maps features to logits [M, b, classes]; where M > 1 each parameter's first axis is
+            members. Random streams of its own are saved if it has the methods of `Streams`.
         optimizer: Over the model's parameters.
         source: Batches of features and labels.
         plan: What to do.
+        checkpoint: Where to save and from where to go on, or None. What was done before the
+            program ended is not repeated: the end is the same, bit for bit, on a CPU.
 
     Yields:
-        Records of each epoch: for each member that still counts, ``train`` then ``val``.
+        Records of each epoch, those from before the program ended first: for each member that
+        still counts, ``train`` then ``val``.
 
     Returns:
         How each member's training ended.
+
+    Raises:
+        Interrupted: Somebody asked the program to stop; the checkpoint is written.
+        ValueError: Several members in float16: one whose loss is lost would hold up the others.
     """  # noqa: DOC405
-    members = len(plan.learning_rates)
-    keeper = _Keeper(model, plan, members)
-    for epoch in range(1, plan.epochs + 1):
-        start = time.perf_counter()
-        train = _train_epoch(model, optimizer, source, plan, epoch)
-        middle = time.perf_counter()
-        val = _evaluate(model, source, "val", plan)
-        end = time.perf_counter()
-        factor = _last_factor(plan, source, epoch)
-        active = keeper.active
-        keeper.look(epoch, train, val)
-        for member in active:
-            rate = plan.learning_rates[member] * factor
-            for split, tally, seconds in (
-                ("train", train, middle - start),
-                ("val", val, end - middle),
-            ):
-                yield StepRecord(
-                    member=member,
-                    stage=plan.stage,
-                    epoch=epoch,
-                    split=split,
-                    loss=float(tally.loss[member]),
-                    accuracy=float(tally.accuracy[member]),
-                    learning_rate=rate,
-                    seconds=seconds,
-                )
-        if not keeper.active:
-            break
-    keeper.restore()
+    if plan.precision == "float16" and len(plan.learning_rates) > 1:
+        raise ValueError("precision: expected float32 or bfloat16 for several members, got float16")
+    run = _Run(model, optimizer, source, plan, checkpoint)
+    # Between two records whoever reads them may draw from torch's stream: it is theirs then.
+    with run.drawing():
+        saved = checkpoint.load() if checkpoint is not None else None
+        if saved is not None:
+            run.load(saved)
+    yield from tuple(run.records)
+    while not run.done:
+        with run.drawing():
+            records = run.next_epoch()
+        yield from records
+    run.keeper.restore()
     model.eval()
-    return keeper.outcomes()
+    if checkpoint is not None and (saved is None or not saved.record["done"]):
+        with run.drawing():
+            checkpoint.save(*run.snapshot())
+    return run.keeper.outcomes()
 
 
-@torch.no_grad()
-def predict_probabilities(model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]) -> FloatArray:
-    """Return class probabilities of all members.
+class _Run:
+    """A training and where it is: after `step` batches of `epoch`."""
 
-    Args:
-        model: Maps features to logits [M, b, classes]; put in eval mode.
-        batches: Pairs whose first entry is a batch of features.
-
-    Returns:
-        float32, shape [M, n, classes]; rows sum to 1.
-    """
-    model.eval()
-    parts = [torch.softmax(model(z).float(), dim=-1).cpu() for z, _ in batches]
-    return np.asarray(torch.cat(parts, dim=1).numpy(), dtype=np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class _Tally:
-    loss: FloatArray  # [M]
-    accuracy: FloatArray  # [M]
-
-
-def _losses(logits: Tensor, labels: Tensor, plan: TrainPlan, weight: Tensor | None) -> Tensor:
-    """Return each member's loss [M]: cross-entropy as torch.nn.CrossEntropyLoss defines it."""
-    members, batch, classes = logits.shape
-    targets = labels.expand(members, batch) if labels.dim() == 1 else labels
-    each = functional.cross_entropy(
-        logits.reshape(members * batch, classes),
-        targets.reshape(-1),
-        weight=weight,
-        label_smoothing=plan.label_smoothing,
-        reduction="none",
-    ).view(members, batch)
-    if weight is None:
-        return each.mean(dim=1)
-    return each.sum(dim=1) / weight[targets].sum(dim=1)
-
-
-def _weight(plan: TrainPlan, device: torch.device) -> Tensor | None:
-    if plan.class_weights is None:
-        return None
-    return torch.tensor(plan.class_weights, dtype=torch.float32, device=device)
-
-
-def _train_epoch(
-    model: nn.Module, optimizer: Optimizer, source: FeatureSource, plan: TrainPlan, epoch: int
-) -> _Tally:
-    model.train()
-    step = (epoch - 1) * source.steps_per_epoch
-    tally = _Sums()
-    weight: Tensor | None = None
-    for z, y in source.train(epoch):
-        if step % source.steps_per_epoch == 0:
-            weight = _weight(plan, z.device)
-        logits = model(z)
-        losses = _losses(logits, y, plan, weight)
-        optimizer.zero_grad()
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-        factor = learning_rate_factor(plan.schedule, step, source.steps_per_epoch, plan.epochs)
-        optimizer.step(factor)
-        tally.add(losses.detach(), logits.detach(), y)
-        step += 1
-    return tally.result()
-
-
-@torch.no_grad()
-def _evaluate(model: nn.Module, source: FeatureSource, split: str, plan: TrainPlan) -> _Tally:
-    """Return mean loss and accuracy of a split; the loss is plain cross-entropy, unsmoothed."""
-    model.eval()
-    plain = TrainPlan(plan.epochs, plan.schedule, plan.learning_rates)
-    tally = _Sums()
-    for z, y in source.split(split):
-        logits = model(z)
-        tally.add(_losses(logits, y, plain, None), logits, y)
-    return tally.result()
-
-
-class _Sums:
-    """Sums over an epoch, kept on the device so that no step waits for it."""
-
-    def __init__(self) -> None:
-        self._loss: Tensor | None = None
-        self._right: Tensor | None = None
-        self._count = 0
-
-    def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
-        batch = labels.shape[-1]
-        loss = losses.double() * batch if losses.device.type != "mps" else losses * batch
-        right = (logits.argmax(dim=-1) == labels).sum(dim=-1)
-        self._loss = loss if self._loss is None else self._loss + loss
-        self._right = right if self._right is None else self._right + right
-        self._count += batch
-
-    def result(self) -> _Tally:
-        assert self._loss is not None, "an epoch has at least one batch"
-        assert self._right is not None
-        return _Tally(
-            loss=(self._loss / self._count).cpu().numpy(),
-            accuracy=(self._right.double().cpu() / self._count).numpy(),
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        source: FeatureSource,
+        plan: TrainPlan,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self.model, self.optimizer, self.source = model, optimizer, source
+        self.plan, self.checkpoint = plan, checkpoint
+        self.epoch, self.step, self.seconds = 1, 0, 0.0
+        self.sums = Sums()
+        self.records: list[StepRecord] = []
+        self.keeper = Keeper(
+            model,
+            plan.learning_rates,
+            keep=plan.keep,
+            best_by=plan.best_by,
+            early_stopping=plan.early_stopping,
         )
+        self.scale = LossScale(plan.precision == "float16")
+        self.average = None if plan.ema is None else Average(model, plan.ema)
+        self._weight: Tensor | None = None
+        self._began = time.perf_counter()
+        seed = seed_of("training", plan.seed, plan.stage)
+        device = next(model.parameters()).device
+        self._cuda = [device] if device.type == "cuda" else []
+        self._streams = {
+            stream.type: torch.Generator(stream).manual_seed(seed).get_state()
+            for stream in (torch.device("cpu"), *self._cuda)
+        }
+        if device.type == "mps":
+            torch.mps.manual_seed(seed)  # its stream cannot be put aside
 
-
-def _last_factor(plan: TrainPlan, source: FeatureSource, epoch: int) -> float:
-    last_step = epoch * source.steps_per_epoch - 1
-    return learning_rate_factor(plan.schedule, last_step, source.steps_per_epoch, plan.epochs)
-
-
-class _Keeper:
-    """Remembers each member's best weights, and which members still count."""
-
-    def __init__(self, model: nn.Module, plan: TrainPlan, members: int) -> None:
-        self._model = model
-        self._plan = plan
-        self._best = np.full(members, math.inf)
-        self._best_epoch = np.zeros(members, dtype=np.int64)
-        self._epochs = np.zeros(members, dtype=np.int64)
-        self._improved_at = np.zeros(members, dtype=np.int64)
-        self._diverged: dict[int, str] = {}
-        self._stopped: set[int] = set()
-        self._snapshot = {k: v.detach().clone() for k, v in model.state_dict().items()}
+    @contextlib.contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Let torch draw from the training's own stream, and from what it was before afterwards."""
+        with torch.random.fork_rng(devices=self._cuda):
+            self._set_streams(self._streams)
+            yield
+            self._streams = self._get_streams()
 
     @property
-    def active(self) -> list[int]:
-        """Members whose training still counts."""
-        everyone = range(len(self._best))
-        return [m for m in everyone if m not in self._diverged and m not in self._stopped]
+    def done(self) -> bool:
+        """Whether there is no epoch left that anybody would learn in."""
+        return self.epoch > self.plan.epochs or not self.keeper.active
 
-    def look(self, epoch: int, train: _Tally, val: _Tally) -> None:
-        improved = []
-        for member in self.active:
-            self._epochs[member] = epoch
-            if not (math.isfinite(train.loss[member]) and math.isfinite(val.loss[member])):
-                self._diverged[member] = (
-                    f"the loss was no longer a finite number in epoch {epoch} at learning rate "
-                    f"{self._plan.learning_rates[member]:g}: try a lower learning rate, or less "
-                    "momentum"
-                )
-                continue
-            figure = self._figure(val, member)
-            if self._plan.keep == "last" or figure < self._best[member]:
-                self._best_epoch[member] = epoch
-                improved.append(member)
-            if figure < self._best[member]:
-                self._best[member] = figure
-                self._improved_at[member] = epoch
-            elif self._out_of_patience(member, epoch):
-                self._stopped.add(member)
-        self._copy(improved)
-
-    def restore(self) -> None:
-        self._model.load_state_dict(self._snapshot)
-
-    def outcomes(self) -> tuple[Outcome, ...]:
-        return tuple(
-            Outcome(
-                state="diverged" if m in self._diverged else "complete",
-                epochs=int(self._epochs[m]),
-                best_epoch=int(self._best_epoch[m]),
-                message=self._diverged.get(m),
+    def next_epoch(self) -> list[StepRecord]:
+        """Train an epoch, or the rest of one, look at validation, and return the records."""
+        whole = self._train()
+        train = self.sums.result()
+        middle = time.perf_counter()
+        with self.average.shown() if self.average is not None else contextlib.nullcontext():
+            val = evaluate(self.model, self.source, "val") if whole else train
+            val_seconds = time.perf_counter() - middle
+            active = self.keeper.active
+            self.keeper.look(self.epoch, train, val)
+        factor = self._factor(self.source.steps_per_epoch - 1)
+        new = [
+            StepRecord(
+                member=member,
+                stage=self.plan.stage,
+                epoch=self.epoch,
+                split=split,
+                loss=float(tally.loss[member]),
+                accuracy=float(tally.accuracy[member]),
+                learning_rate=self.plan.learning_rates[member] * factor,
+                seconds=seconds,
             )
-            for m in range(len(self._best))
+            for member in active
+            for split, tally, seconds in (
+                ("train", train, self.seconds),
+                ("val", val, val_seconds),
+            )
+        ]
+        self.records += new
+        self.epoch, self.step, self.seconds, self.sums = self.epoch + 1, 0, 0.0, Sums()
+        return new
+
+    def _train(self) -> bool:
+        """Train from `step` to the end of the epoch; return False where every loss is lost."""
+        self.model.train()
+        start = time.perf_counter() - self.seconds
+        for z, y in self.source.train(self.epoch, self.step):
+            losses = self._learn(z, y)
+            self.step += 1
+            if self._lost(losses):
+                return False
+            self.seconds = time.perf_counter() - start
+            if self.checkpoint is not None and self.checkpoint.due():
+                self.checkpoint.save(*self.snapshot())
+                if self.checkpoint.stopping:
+                    raise Interrupted(f"stopped in epoch {self.epoch}, after step {self.step}")
+        self.seconds = time.perf_counter() - start
+        return True
+
+    def _learn(self, z: Tensor, y: Tensor) -> Tensor:
+        """Make one optimiser step and return each member's mean loss over the batch."""
+        plan = self.plan
+        if plan.class_weights is not None and self._weight is None:
+            self._weight = torch.tensor(plan.class_weights, dtype=torch.float32, device=z.device)
+        apart = y.dim() == 2 and not y.is_floating_point()  # each member has samples of its own
+        batch = y.shape[1] if apart else y.shape[0]
+        size = plan.micro_batch_size if plan.micro_batch_size is not None else batch
+        self.optimizer.zero_grad()
+        total: Tensor | None = None
+        right: Tensor | None = None
+        whole = denominator(y, self._weight)
+        for start in range(0, batch, size):
+            rows = slice(start, start + size)
+            piece = (slice(None), rows) if apart else (rows,)
+            one = z if size >= batch else z[piece]
+            target = y if size >= batch else y[piece]
+            with self._autocast(z.device):
+                logits = self.model(one)
+            losses = loss_sums(logits.float(), target, plan.label_smoothing, self._weight) / whole
+            (losses.sum() * self.scale.value).backward()  # type: ignore[no-untyped-call]
+            hits = count_right(logits.detach(), target)
+            total = losses.detach() if total is None else total + losses.detach()
+            right = hits if right is None else right + hits
+        assert total is not None
+        assert right is not None
+        if self.scale.unscale(self.optimizer.parameters):
+            if plan.clip_norm is not None:
+                clip(self.optimizer.parameters, len(plan.learning_rates), plan.clip_norm)
+            self.optimizer.step(self._factor(self.step))
+            if self.average is not None:
+                self.average.update()
+        self.sums.add(total, right, batch)
+        return total
+
+    def _factor(self, step: int) -> float:
+        steps = self.source.steps_per_epoch
+        done = (self.epoch - 1) * steps + step
+        return learning_rate_factor(self.plan.schedule, done, steps, self.plan.epochs)
+
+    def _autocast(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
+        if self.plan.precision == "float32":
+            return contextlib.nullcontext()
+        context: contextlib.AbstractContextManager[object] = torch.autocast(
+            device.type, dtype=getattr(torch, self.plan.precision)
         )
+        return context
 
-    def _figure(self, val: _Tally, member: int) -> float:
-        stopping = self._plan.early_stopping
-        watched = stopping.metric if stopping is not None else self._plan.best_by
-        return float(val.loss[member] if watched == "loss" else -val.accuracy[member])
-
-    def _out_of_patience(self, member: int, epoch: int) -> bool:
-        stopping = self._plan.early_stopping
-        if stopping is None:
+    def _lost(self, losses: Tensor) -> bool:
+        """Return whether no member has a finite loss: the rest of the epoch is then left out."""
+        if losses.device.type != "cpu" and self.step % _LOOK_EVERY:
             return False
-        return bool(epoch - self._improved_at[member] >= stopping.patience)
+        return not bool(torch.isfinite(losses).any())
 
-    @torch.no_grad()
-    def _copy(self, members: Sequence[int]) -> None:
-        if not members:
+    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """Return everything that decides how the training goes on; all of it at its end."""
+        groups = {
+            "model": self.model.state_dict(),
+            "best": self.keeper.tensors(),
+            "records": {"table": _to_table(self.records)},
+            # At the end too: the next stage goes on with the head's streams where they are.
+            "random": self._random_state(),
+        }
+        if not self.done:
+            groups |= {
+                "optimizer": self.optimizer.state(),
+                "sums": self.sums.state(),
+                "average": self.average.state() if self.average is not None else {},
+            }
+        tensors = {f"{group}.{k}": t for group, some in groups.items() for k, t in some.items()}
+        return tensors, {
+            "done": self.done,
+            "epoch": self.epoch,
+            "step": self.step,
+            "seconds": self.seconds,
+            "elapsed": time.perf_counter() - self._began,
+            "keeper": self.keeper.words(),
+            "scale": [self.scale.value, self.scale.good_steps],
+        }
+
+    def load(self, saved: Saved) -> None:
+        """Go on from a snapshot."""
+        record = saved.record
+        self.epoch, self.step, self.seconds = record["epoch"], record["step"], record["seconds"]
+        self._began = time.perf_counter() - record["elapsed"]
+        self.model.load_state_dict(saved.under("model"))
+        self.keeper.load(saved.under("best"), record["keeper"])
+        self.records = _from_table(saved.under("records")["table"])
+        self._load_random_state(saved)
+        if record["done"]:
             return
-        state = self._model.state_dict()
-        if len(members) == len(self._best):
-            for name, value in state.items():
-                self._snapshot[name].copy_(value)
-            return
-        rows = torch.tensor(members)
-        for name, value in state.items():
-            index = rows.to(value.device)
-            self._snapshot[name][index] = value[index]
+        self.optimizer.load_state(saved.under("optimizer"))
+        device = next(self.model.parameters()).device
+        self.sums.load_state(saved.under("sums"), device)
+        if self.average is not None:
+            self.average.load_state(saved.under("average"))
+        self.scale.value, self.scale.good_steps = record["scale"]
+
+    def _get_streams(self) -> dict[str, Tensor]:
+        return {
+            "cpu": torch.get_rng_state(),
+            **{device.type: torch.cuda.get_rng_state(device) for device in self._cuda},
+        }
+
+    def _set_streams(self, streams: Mapping[str, Tensor]) -> None:
+        torch.set_rng_state(streams["cpu"])
+        for device in self._cuda:
+            if device.type in streams:  # not in a checkpoint that was written on the CPU
+                torch.cuda.set_rng_state(streams[device.type], device)
+
+    def _random_state(self) -> dict[str, Tensor]:
+        own = self.model.random_state() if isinstance(self.model, Streams) else {}
+        return {
+            **{f"torch.{name}": state for name, state in self._get_streams().items()},
+            **{f"model.{name}": state for name, state in own.items()},
+        }
+
+    def _load_random_state(self, saved: Saved) -> None:
+        self._set_streams(saved.under("random.torch"))
+        if isinstance(self.model, Streams):
+            self.model.load_random_state(saved.under("random.model"))
+
+
+def _to_table(records: list[StepRecord]) -> Tensor:
+    rows = [
+        [
+            r.member,
+            r.stage,
+            r.epoch,
+            _SPLITS.index(r.split),
+            r.loss,
+            r.accuracy,
+            r.learning_rate,
+            r.seconds,
+        ]
+        for r in records
+    ]
+    return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), 8)
+
+
+def _from_table(table: Tensor) -> list[StepRecord]:
+    return [
+        StepRecord(int(m), int(stage), int(epoch), _SPLITS[int(split)], *(float(v) for v in rest))
+        for m, stage, epoch, split, *rest in table.tolist()
+    ]

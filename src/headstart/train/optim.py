@@ -1,11 +1,11 @@
-"""Optimisers and schedules for heads whose first axis is members, each with its own settings.
+"""Optimisers: for heads whose first axis is members, and for networks with groups.
 
-The update rules are those of torch.optim (tests hold them equal), written out because torch's take
-one learning rate for a whole tensor and a batched head needs one for each slice of it.
+The update rules for members are those of torch.optim (tests hold them equal), written out because
+torch's take one learning rate for a whole tensor and a batched head needs one for each slice of it.
+A network that is trained by itself takes torch's own, with one learning rate for each group.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 OptimizerKind = Literal["sgd", "adam", "adamw", "rmsprop"]
-ScheduleKind = Literal["constant", "step", "exponential", "cosine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,44 +38,6 @@ class Hyperparameters:
     epsilon: float = 1e-8
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleSpec:
-    """How the learning rate changes, as a factor on each member's own.
-
-    Attributes:
-        kind: ``constant``; ``step``: × `gamma` after every `every` epochs; ``exponential``:
-            × `gamma` after every epoch; ``cosine``: from 1 to 0 over the whole training, by step.
-        gamma: Factor of ``step`` and ``exponential``.
-        every: Epochs between two steps.
-    """
-
-    kind: ScheduleKind = "constant"
-    gamma: float = 0.1
-    every: int = 10
-
-
-def learning_rate_factor(spec: ScheduleSpec, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """Return the factor on the learning rate at one step.
-
-    Args:
-        spec: The schedule.
-        step: Optimiser steps done before this one, from 0.
-        steps_per_epoch: Optimiser steps in an epoch.
-        epochs: Epochs in the training.
-
-    Returns:
-        A factor, 1 at the first step.
-    """
-    epoch = step // steps_per_epoch
-    if spec.kind == "step":
-        return float(spec.gamma ** (epoch // spec.every))
-    if spec.kind == "exponential":
-        return float(spec.gamma**epoch)
-    if spec.kind == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * step / (steps_per_epoch * epochs)))
-    return 1.0
-
-
 class Optimizer(Protocol):
     """What the loop asks of an optimiser."""
 
@@ -87,6 +48,57 @@ class Optimizer(Protocol):
     def zero_grad(self) -> None:
         """Forget the gradients."""
         ...
+
+    @property
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """All parameters that it updates."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that it remembers between steps, by name: what a checkpoint keeps."""
+        ...
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` returned."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterGroup:
+    """Parameters that share a learning rate.
+
+    Attributes:
+        name: ``head``, or the name of a backbone stage.
+        parameters: The parameters, each in one group only.
+        learning_rate: Their learning rate before the schedule's factor.
+    """
+
+    name: str
+    parameters: tuple[nn.Parameter, ...]
+    learning_rate: float
+
+
+def build_grouped_optimizer(
+    kind: OptimizerKind,
+    groups: Sequence[ParameterGroup],
+    settings: Hyperparameters,
+    *,
+    nesterov: bool = False,
+) -> Optimizer:
+    """Build an optimiser for one network whose parts may learn at different rates.
+
+    Args:
+        kind: Which update rule.
+        groups: The parameters, by identity: a parameter that stands twice is an error.
+        settings: Everything but the learning rate.
+        nesterov: SGD: look ahead along the momentum.
+
+    Returns:
+        The optimiser; state lives on the parameters' device.
+    """
+    seen = [id(p) for group in groups for p in group.parameters]
+    assert len(seen) == len(set(seen)), "a parameter is in two groups"
+    return _Grouped(kind, groups, settings, nesterov)
 
 
 def build_optimizer(
@@ -142,7 +154,7 @@ class _Settings:
         """Return whether any member has a value other than zero."""
         return any(getattr(m, name) != 0 for m in self._members)
 
-    def state(self) -> list[Tensor]:
+    def zeros(self) -> list[Tensor]:
         return [torch.zeros_like(p) for p in self.parameters]
 
     def zero_grad(self) -> None:
@@ -156,10 +168,20 @@ class _SGD:
         self._nesterov = nesterov
         self._momentum = settings.any("momentum")
         self._decay = settings.any("weight_decay")
-        self._velocity = settings.state() if self._momentum else []
+        self._velocity = settings.zeros() if self._momentum else []
 
     def zero_grad(self) -> None:
         self._s.zero_grad()
+
+    @property
+    def parameters(self) -> Sequence[nn.Parameter]:
+        return self._s.parameters
+
+    def state(self) -> dict[str, Tensor]:
+        return _named(velocity=self._velocity)
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        _restore(state, velocity=self._velocity)
 
     @torch.no_grad()
     def step(self, factor: float) -> None:
@@ -180,12 +202,24 @@ class _Adam:
         self._s = settings
         self._decoupled = decoupled
         self._decay = settings.any("weight_decay")
-        self._mean = settings.state()
-        self._square = settings.state()
+        self._mean = settings.zeros()
+        self._square = settings.zeros()
         self._steps = 0
 
     def zero_grad(self) -> None:
         self._s.zero_grad()
+
+    @property
+    def parameters(self) -> Sequence[nn.Parameter]:
+        return self._s.parameters
+
+    def state(self) -> dict[str, Tensor]:
+        steps = {"steps": torch.tensor(self._steps)}
+        return {**steps, **_named(mean=self._mean, square=self._square)}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self._steps = int(state["steps"])
+        _restore(state, mean=self._mean, square=self._square)
 
     @torch.no_grad()
     def step(self, factor: float) -> None:
@@ -212,11 +246,21 @@ class _RMSProp:
         self._s = settings
         self._momentum = settings.any("momentum")
         self._decay = settings.any("weight_decay")
-        self._square = settings.state()
-        self._velocity = settings.state() if self._momentum else []
+        self._square = settings.zeros()
+        self._velocity = settings.zeros() if self._momentum else []
 
     def zero_grad(self) -> None:
         self._s.zero_grad()
+
+    @property
+    def parameters(self) -> Sequence[nn.Parameter]:
+        return self._s.parameters
+
+    def state(self) -> dict[str, Tensor]:
+        return _named(square=self._square, velocity=self._velocity)
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        _restore(state, square=self._square, velocity=self._velocity)
 
     @torch.no_grad()
     def step(self, factor: float) -> None:
@@ -231,3 +275,79 @@ class _RMSProp:
             if self._momentum:
                 update = self._velocity[index].mul_(self._s.of("momentum", p)).add_(update)
             p.addcmul_(update, self._s.of("learning_rate", p), value=-factor)
+
+
+class _Grouped:
+    """torch.optim with one group for each learning rate."""
+
+    def __init__(
+        self,
+        kind: OptimizerKind,
+        groups: Sequence[ParameterGroup],
+        settings: Hyperparameters,
+        nesterov: bool,
+    ) -> None:
+        self._rates = [group.learning_rate for group in groups]
+        self._parameters = [p for group in groups for p in group.parameters]
+        given: list[dict[str, object]] = [
+            {"params": list(group.parameters), "lr": group.learning_rate} for group in groups
+        ]
+        self._torch = _torch_optimizer(kind, given, settings, nesterov)
+
+    @property
+    def parameters(self) -> Sequence[nn.Parameter]:
+        return self._parameters
+
+    def zero_grad(self) -> None:
+        self._torch.zero_grad(set_to_none=True)
+
+    def step(self, factor: float) -> None:
+        for group, rate in zip(self._torch.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
+        self._torch.step()
+
+    def state(self) -> dict[str, Tensor]:
+        return {
+            f"{index}.{name}": value
+            for index, p in enumerate(self._parameters)
+            for name, value in self._torch.state.get(p, {}).items()
+            if isinstance(value, Tensor)
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self._torch.state.clear()
+        for key, value in state.items():
+            index, _, name = key.partition(".")
+            p = self._parameters[int(index)]
+            # torch keeps the count of steps on the CPU and everything else with the parameter, in
+            # its memory layout too: sums in another order would differ in their last bits.
+            self._torch.state[p][name] = (
+                value.clone() if name == "step" else torch.empty_like(p.detach()).copy_(value)
+            )
+
+
+def _torch_optimizer(
+    kind: OptimizerKind, groups: list[dict[str, object]], s: Hyperparameters, nesterov: bool
+) -> torch.optim.Optimizer:
+    decay, epsilon = s.weight_decay, s.epsilon
+    if kind == "sgd":
+        return torch.optim.SGD(
+            groups, momentum=s.momentum, weight_decay=decay, nesterov=nesterov, lr=s.learning_rate
+        )
+    if kind == "rmsprop":
+        return torch.optim.RMSprop(
+            groups, alpha=s.alpha, momentum=s.momentum, weight_decay=decay, eps=epsilon
+        )
+    rule = torch.optim.AdamW if kind == "adamw" else torch.optim.Adam
+    return rule(groups, betas=(s.beta1, s.beta2), eps=epsilon, weight_decay=decay)
+
+
+def _named(**lists: list[Tensor]) -> dict[str, Tensor]:
+    return {f"{name}.{i}": t for name, tensors in lists.items() for i, t in enumerate(tensors)}
+
+
+@torch.no_grad()
+def _restore(state: Mapping[str, Tensor], **lists: list[Tensor]) -> None:
+    for name, tensors in lists.items():
+        for index, tensor in enumerate(tensors):
+            tensor.copy_(state[f"{name}.{index}"])

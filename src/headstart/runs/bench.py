@@ -1,0 +1,206 @@
+"""What the parts of a study share: data, a backbone, features, checkpoints, timing."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from headstart._util.devices import full_float32
+from headstart._util.stopping import Stop
+from headstart.backbones.base import Backbone
+from headstart.config import schema
+from headstart.data.dataset import Dataset
+from headstart.data.loader import load_batches
+from headstart.evaluate import time_prediction
+from headstart.features.extract import Extraction, extract
+from headstart.features.store import FeatureStore
+from headstart.train import CheckpointFolder
+from headstart.types import FloatArray, IntArray, JsonDict, Progress, Task, View
+
+_TIMED_AT_ONCE = 256  # decoded pictures in memory while the prediction step is timed
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What the parts of a study share.
+
+    Attributes:
+        dataset: Pictures and labels.
+        backbone: The network, frozen; a part that trains parts of it takes a copy.
+        config: How the network was asked for.
+        cut: The stage that heads read.
+        fresh: Builds the same network with random weights from a seed.
+        device: Where torch computes.
+        workers: Threads that decode.
+        progress: Where to show how far it is.
+        store: Where features are kept.
+        cache: How they are computed and kept.
+        checkpoints: How often a training in progress is saved.
+        checkpoint_root: Folder of the run's checkpoints.
+        stop: Says whether somebody asked the program to stop.
+        timing: How the prediction step is timed.
+        memory: What was computed for earlier parts; shared by all benches of a run.
+    """
+
+    dataset: Dataset
+    backbone: Backbone
+    config: schema.BackboneConfig
+    cut: str
+    fresh: Callable[[int], Backbone]
+    device: torch.device
+    workers: int
+    progress: Progress
+    store: FeatureStore
+    cache: schema.Cache
+    checkpoints: schema.Checkpoints
+    checkpoint_root: Path
+    stop: Stop
+    timing: schema.Timing
+    memory: "Memory"
+
+    def features(self) -> Extraction:
+        """Return the frozen features of all samples; the first part that asks pays for them."""
+        key = self.backbone.digest(self.cut) + repr(self.backbone.input_spec)
+        if key in self.memory.extractions:
+            done = self.memory.extractions[key]
+            everything = len(self.dataset)
+            return dataclasses.replace(done, extracted=0, reused=everything, wall_seconds=0.0)
+        every = np.arange(len(self.dataset), dtype=np.int64)
+        done = self.extract(self.backbone, self.cut, every, None)
+        self.memory.extractions[key] = done
+        return done
+
+    def extract(
+        self, backbone: Backbone, cut: str, rows: IntArray, view: View | None
+    ) -> Extraction:
+        """Return the features of some samples at a cut; Ctrl-C ends it, and nothing is lost."""
+        return extract(
+            self.dataset,
+            rows,
+            backbone,
+            cut,
+            store=self.store,
+            dtype=self.cache.dtype,
+            engine=self.cache.engine,
+            device=self.device,
+            batch_size=self.cache.batch_size,
+            workers=self.workers,
+            progress=StoppableProgress(self.progress, self.stop),
+            view=view,
+        )
+
+    def checkpoint(self, part: str, member: int, stage: int) -> CheckpointFolder:
+        """Return where one training is saved."""
+        minutes = self.checkpoints.minutes
+        return CheckpointFolder(
+            self.checkpoint_root / part / f"member-{member}-stage-{stage}",
+            every_seconds=None if minutes is None else 60 * minutes,
+            every_steps=self.checkpoints.steps,
+            stop=lambda: self.stop.requested,
+        )
+
+    def time(self, architecture: str, network: Sequence[nn.Module]) -> JsonDict | None:
+        """Time the prediction step over the test split, once for each architecture.
+
+        Args:
+            architecture: Says what is computed; networks with the same words take the same time.
+            network: Modules that follow each other, [b, 3, h, w] -> logits, on the device.
+
+        Returns:
+            What results.json keeps, or None where it is not measured.
+        """
+        rows = np.asarray(self.dataset.splits["test"])
+        if not self.timing.measure or not len(rows):
+            return None
+        if architecture not in self.memory.timings:
+            self.memory.timings[architecture] = self._time(network, rows)
+        return self.memory.timings[architecture]
+
+    @torch.inference_mode()
+    def _time(self, network: Sequence[nn.Module], rows: IntArray) -> JsonDict:
+        device = self.device
+
+        def predict(batch: FloatArray) -> object:
+            x = torch.from_numpy(batch).to(device, memory_format=torch.channels_last)
+            with full_float32():
+                for module in network:
+                    x = module(x)
+            return x
+
+        def wait() -> None:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+
+        for module in network:
+            module.eval()
+        seconds, repeats, size = 0.0, self.timing.repeats, self.timing.batch_size
+        spec = self.backbone.input_spec
+        with self.progress.task("timing predictions", len(rows), "images") as task:
+            for start in range(0, len(rows), _TIMED_AT_ONCE):
+                some = rows[start : start + _TIMED_AT_ONCE]
+                loaded = load_batches(self.dataset, some, spec, size, workers=self.workers)
+                # Decoded before the clock starts.
+                batches = list(loaded)
+                timed = time_prediction(
+                    predict, batches, repeats=repeats, warm_up=int(start == 0), synchronize=wait
+                )
+                seconds += timed.seconds
+                task.advance(len(some))
+                self.stop.raise_if_requested()
+        return {
+            "seconds": round(seconds, 6),
+            "samples": len(rows),
+            "images_per_second": round(len(rows) / max(seconds, 1e-9), 3),
+            "batch_size": size,
+            "repeats": repeats,
+            "device": str(device),
+        }
+
+
+@dataclass(slots=True)
+class Memory:
+    """What was computed for earlier parts of the same run.
+
+    Attributes:
+        extractions: Features of all samples, by backbone and cut.
+        timings: Time of the prediction step, by architecture.
+    """
+
+    extractions: dict[str, Extraction] = field(default_factory=dict)
+    timings: dict[str, JsonDict] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoppableProgress:
+    """Shows what another one shows, and ends the work between two advances where asked to stop.
+
+    For work that may end there without loss: scanning and extraction.
+    """
+
+    inner: Progress
+    stop: Stop
+
+    @contextmanager
+    def task(self, description: str, total: int, unit: str) -> Iterator[Task]:
+        """Open a task that ends with `Interrupted` where somebody asks to stop."""
+        with self.inner.task(description, total, unit) as task:
+            yield _StoppableTask(task, self.stop)
+
+    def say(self, message: str) -> None:
+        """Show one line."""
+        self.inner.say(message)
+
+
+@dataclass(frozen=True, slots=True)
+class _StoppableTask:
+    inner: Task
+    stop: Stop
+
+    def advance(self, amount: int = 1) -> None:
+        self.inner.advance(amount)
+        self.stop.raise_if_requested()

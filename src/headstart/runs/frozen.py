@@ -1,0 +1,293 @@
+"""Training on a frozen network: a head, or all heads of a sweep as one batch.
+
+In standard mode each member trains by itself and the frozen network runs at every step: what a
+textbook does, and what the measured gain of caching is measured against.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from headstart.backbones.frozen import guard_frozen
+from headstart.config import schema
+from headstart.features.extract import Extraction
+from headstart.heads import BatchedHead, build_head, fit_logistic, take_member
+from headstart.runs import build
+from headstart.runs.bench import Bench
+from headstart.runs.result import Member, StageReport
+from headstart.runs.training import (
+    Candidate,
+    Trained,
+    members_of,
+    parameters_of,
+    train,
+    width_at,
+)
+from headstart.train import (
+    CachedSource,
+    FeatureSource,
+    Outcome,
+    StandardSource,
+    build_optimizer,
+    predict_probabilities,
+)
+from headstart.types import IntArray, StepRecord
+
+# Members, their heads, the source of features, and seconds from before the program was stopped.
+_Found = tuple[list[Member], list[BatchedHead], FeatureSource, float]
+
+
+def train_frozen(
+    name: str, part: schema.TrainedPart, bench: Bench, splits: Mapping[str, IntArray]
+) -> Trained:
+    """Train a model, or all members of a sweep, on the frozen network.
+
+    Args:
+        name: The part's name.
+        part: Its configuration, without stages.
+        bench: What the study shares.
+        splits: Positions of each split.
+
+    Returns:
+        All members with their networks.
+
+    Raises:
+        FrozenStateError: The frozen network changed while the head was trained.
+    """
+    extraction = bench.features() if part.mode == "cached" else None
+    with guard_frozen(bench.backbone.prefix(bench.cut), f"the frozen network of {name}"):
+        start = time.perf_counter()
+        if isinstance(part.head, schema.LogisticHead):
+            assert extraction is not None, "a logistic head works on cached features"
+            members, heads, source, notes = _solve(name, part, part.head, bench, extraction, splits)
+            earlier = 0.0
+        elif extraction is not None:
+            found = _train_cached(name, part, bench, extraction, splits)
+            (members, heads, source, earlier), notes = found, []
+        else:
+            found = _train_standard(name, part, bench, splits)
+            (members, heads, source, earlier), notes = found, []
+        seconds = time.perf_counter() - start + earlier
+    reports = [
+        _report(part, bench, member, head, extraction, seconds)
+        for member, head in zip(members, heads, strict=True)
+    ]
+    candidates = {
+        index: Candidate(
+            model=head,
+            head=head,
+            backbone=bench.backbone,
+            cut=bench.cut,
+            source=source,
+            weights=bench.config.weights,
+            seed=bench.config.seed,
+            stages=(report,),
+        )
+        for index, (head, report) in enumerate(zip(heads, reports, strict=True))
+    }
+    spent = extraction.wall_seconds if extraction else 0.0
+    return Trained(members, candidates, spent, earlier, notes)
+
+
+def _report(
+    part: schema.TrainedPart,
+    bench: Bench,
+    member: Member,
+    head: BatchedHead,
+    extraction: Extraction | None,
+    seconds: float,
+) -> StageReport:
+    total, _ = parameters_of(bench.backbone, bench.cut, None)
+    logistic = isinstance(part.head, schema.LogisticHead)
+    spent = extraction.wall_seconds if extraction else 0.0
+    itemsize = 2 if bench.cache.dtype == "float16" else 4
+    stored = len(bench.dataset) * width_at(bench.backbone, bench.cut) * itemsize
+    return StageReport(
+        name="head",
+        trainable="head",
+        cut=bench.cut,
+        epochs=member.outcome.epochs,
+        best_epoch=member.outcome.best_epoch,
+        optimizer="lbfgs" if logistic else part.optimizer.kind,
+        learning_rate=0.0
+        if logistic
+        else float(member.values.get("optimizer.learning_rate", part.optimizer.learning_rate)),
+        wall_seconds=seconds + spent,
+        extraction_seconds=spent,
+        features="stored" if extraction else "recomputed",
+        disk_bytes=stored if extraction else 0,
+        replayed_from=extraction.replayed_from if extraction else None,
+        parameters_trainable=sum(p.numel() for p in head.parameters()),
+        parameters_frozen=total,
+        extracted=extraction.extracted if extraction else 0,
+        reused=extraction.reused if extraction else 0,
+        engine=extraction.engine if extraction else "torch",
+    )
+
+
+def _train_cached(
+    name: str,
+    part: schema.TrainedPart,
+    bench: Bench,
+    extraction: Extraction,
+    splits: Mapping[str, IntArray],
+) -> _Found:
+    values = build.members_of(part)
+    parts = [build.with_values(part, v) for v in values]
+    source = CachedSource(
+        extraction.features,
+        bench.dataset.labels,
+        splits,
+        seeds=[p.seed for p in parts],
+        batch_size=part.batch_size,
+        device=bench.device,
+    )
+    heads, outcomes, records, earlier = _fit(name, 0, part, parts, bench, source, splits)
+    return members_of(values, outcomes, records), heads, source, earlier
+
+
+def _train_standard(
+    name: str, part: schema.TrainedPart, bench: Bench, splits: Mapping[str, IntArray]
+) -> _Found:
+    values = build.members_of(part)
+    members: list[Member] = []
+    heads: list[BatchedHead] = []
+    sources: list[FeatureSource] = []
+    earlier = 0.0
+    for index, value in enumerate(values):
+        one = build.with_values(part, value)
+        source = StandardSource(
+            bench.dataset,
+            bench.dataset.labels,
+            splits,
+            prefix=bench.backbone.prefix(bench.cut),
+            spec=bench.backbone.input_spec,
+            width=width_at(bench.backbone, bench.cut),
+            seed=one.seed,
+            batch_size=part.batch_size,
+            workers=bench.workers,
+            device=bench.device,
+        )
+        found, outcomes, records, before = _fit(name, index, part, [one], bench, source, splits)
+        earlier += before
+        heads += found
+        members += members_of([value], outcomes, records)
+        sources.append(source)
+    return members, heads, sources[0], earlier
+
+
+def _fit(
+    name: str,
+    first: int,
+    part: schema.TrainedPart,
+    parts: Sequence[schema.TrainedPart],
+    bench: Bench,
+    source: FeatureSource,
+    splits: Mapping[str, IntArray],
+) -> tuple[list[BatchedHead], tuple[Outcome, ...], list[StepRecord], float]:
+    """Train the members `parts`, of which the first has the index `first`, as one batched head."""
+    classes = len(bench.dataset.classes)
+    head = build_head(
+        build.head_spec(part.head),
+        source.width,
+        classes,
+        [p.seed for p in parts],
+        zero_init=getattr(part.head, "zero_init", False),
+    ).to(bench.device)
+    optimizer = build_optimizer(
+        part.optimizer.kind,
+        list(head.parameters()),
+        [build.hyperparameters(p.optimizer) for p in parts],
+        nesterov=isinstance(part.optimizer, schema.SGD) and part.optimizer.nesterov,
+    )
+    plan = build.train_plan(part, parts, bench.dataset.labels[splits["train"]], classes)
+    count = len(build.members_of(part))
+    records, outcomes, earlier = train(
+        name if count == len(parts) else f"{name} {first + 1}/{count}",
+        head,
+        optimizer,
+        source,
+        plan,
+        bench=bench,
+        checkpoint=bench.checkpoint(name, first, 0),
+        splits=splits,
+    )
+    heads = [take_member(head, m, source.width, classes) for m in range(len(parts))]
+    return heads, outcomes, records, earlier
+
+
+def _solve(
+    name: str,
+    part: schema.TrainedPart,
+    config: schema.LogisticHead,
+    bench: Bench,
+    extraction: Extraction,
+    splits: Mapping[str, IntArray],
+) -> tuple[list[Member], list[BatchedHead], FeatureSource, list[str]]:
+    """Solve the probe for each C; each C is a member, and validation chooses as in a sweep."""
+    labels = bench.dataset.labels
+    classes = len(bench.dataset.classes)
+    rows = splits["train"]
+    source = CachedSource(
+        extraction.features,
+        labels,
+        splits,
+        seeds=[part.seed],
+        batch_size=max(part.batch_size, 1024),
+        device=bench.device,
+    )
+    z = extraction.features.gather(rows).reshape(len(rows), -1)
+    start = time.perf_counter()
+    fits = fit_logistic(z, labels[rows], classes, config.c, device=bench.device)
+    seconds = (time.perf_counter() - start) / len(fits)
+    members: list[Member] = []
+    heads: list[BatchedHead] = []
+    notes: list[str] = []
+    for solved in fits:
+        head = build_head(build.head_spec(config), source.width, classes, [part.seed])
+        state = {
+            "layers.0.weight": torch.as_tensor(solved.weight, dtype=torch.float32)[None],
+            "layers.0.bias": torch.as_tensor(solved.bias, dtype=torch.float32)[None],
+        }
+        head.load_state_dict(state)
+        head = head.to(bench.device).eval()
+        if not solved.converged:
+            notes.append(
+                f"{name}: L-BFGS stopped after {solved.iterations} iterations at C = {solved.c:g} "
+                "before it was provably at the optimum"
+            )
+        records = [
+            _logistic_record(head, source, split, len(members), seconds)
+            for split in ("train", "val")
+        ]
+        members.append(
+            Member(
+                values={"head.c": solved.c},
+                outcome=Outcome("complete", 1, 1, None),
+                records=tuple(records),
+                val_accuracy=records[1].accuracy,
+                val_loss=records[1].loss,
+            )
+        )
+        heads.append(head)
+    return members, heads, source, notes
+
+
+def _logistic_record(
+    head: BatchedHead, source: FeatureSource, split: str, member: int, seconds: float
+) -> StepRecord:
+    probabilities = predict_probabilities(head, source.split(split))[0]
+    labels = torch.cat([y for _, y in source.split(split)]).cpu().numpy()
+    own = np.clip(probabilities[np.arange(len(labels)), labels].astype(np.float64), 1e-12, 1)
+    return StepRecord(
+        member=member,
+        stage=0,
+        epoch=1,
+        split=split,
+        loss=float(-np.log(own).mean()),
+        accuracy=float((probabilities.argmax(axis=1) == labels).mean()),
+        learning_rate=0.0,
+        seconds=seconds,
+    )

@@ -1,0 +1,350 @@
+"""A study in memory: data and backbones are there, everything is checked, parts can run."""
+
+import contextlib
+import dataclasses
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from headstart._util import files
+from headstart._util.stopping import Stop
+from headstart.backbones.base import Backbone
+from headstart.config import schema
+from headstart.data.dataset import Dataset
+from headstart.errors import ConfigError, DataError
+from headstart.features.store import FeatureStore
+from headstart.predict import save_model
+from headstart.report.advice import advise
+from headstart.report.load import SCHEMA_VERSION
+from headstart.runs import build, record, summary
+from headstart.runs.bench import Bench, Memory, StoppableProgress
+from headstart.runs.ensemble import run_ensemble
+from headstart.runs.part import run_part, train_rows
+from headstart.runs.result import PartResult, load_result, save_result
+from headstart.runs.staged import cuts_of
+from headstart.runs.zero_shot import check_zero_shot, run_zero_shot
+from headstart.types import JsonDict, Progress, StepRecord
+
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A backbone of the study, and the stage that heads read."""
+
+    backbone: Backbone
+    cut: str
+
+
+@dataclass(slots=True)
+class Study:
+    """A study that is ready to run, and what its parts have left so far.
+
+    Attributes:
+        experiment: What is asked for.
+        planned: Names of the parts that run, in order.
+        device: Where torch computes.
+        dataset: The data.
+        loaded: Backbones by key.
+        show: Where to show how far it is.
+        stop: Says whether somebody asked to stop.
+        results: What parts left, by name.
+        chosen: The swept settings that each part hands on to those that are `best_of` it.
+        memory: What was computed for earlier parts.
+    """
+
+    experiment: schema.Experiment
+    planned: tuple[str, ...]
+    device: torch.device
+    dataset: Dataset
+    loaded: dict[str, Loaded]
+    show: Progress
+    stop: Stop
+    results: dict[str, PartResult] = field(default_factory=dict)
+    chosen: dict[str, dict[str, float | int]] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
+
+    @classmethod
+    def prepare(
+        cls,
+        experiment: schema.Experiment,
+        planned: tuple[str, ...],
+        device: torch.device,
+        *,
+        allow_network: bool,
+        show: Progress,
+        stop: Stop,
+    ) -> "Study":
+        """Load backbones and data, and refuse whatever could not work, before any long work.
+
+        Args:
+            experiment: What is asked for.
+            planned: Names of the parts that run.
+            device: Where torch computes.
+            allow_network: Whether weights and data that are missing may be downloaded.
+            show: Where to show how far it is.
+            stop: Says whether somebody asked to stop.
+
+        Returns:
+            The study.
+
+        Raises:
+            HeadstartError: Something is not as needed.
+        """
+        loaded: dict[str, Loaded] = {}
+        for name in planned:
+            key = backbone_key(experiment, experiment.parts[name])
+            if key is not None and key not in loaded:
+                config = _loadable(experiment, key, planned)
+                backbone, cut = build.build_backbone(
+                    config, experiment.data, allow_network=allow_network
+                )
+                backbone.to(device)
+                loaded[key] = Loaded(backbone, cut)
+        _check_stages(experiment, planned, loaded)
+        dataset = build.build_dataset(
+            experiment.data,
+            workers=experiment.workers,
+            allow_network=allow_network,
+            cache=files.cache_root(),
+            progress=StoppableProgress(show, stop),
+        )
+        _check_data(experiment, planned, loaded, dataset)
+        return cls(experiment, planned, device, dataset, loaded, show, stop)
+
+    def execute(self, folder: Path, about: JsonDict, started: float) -> JsonDict:
+        """Run the parts that are not done, and write the results after each.
+
+        Args:
+            folder: The run folder.
+            about: The content of its run.json.
+            started: When the run began, on the clock of `time.perf_counter`.
+
+        Returns:
+            The results.
+
+        Raises:
+            Interrupted: Somebody asked to stop; what is done is kept.
+        """
+        header = self._header(about)
+        for name in self.planned:
+            done = load_result(folder / "models" / name)
+            if done is None:
+                self.stop.raise_if_requested()
+                done = self._run(name, folder)
+            else:
+                self.show.say(f"{name}: done before")
+            if done is not None:
+                self._take(name, done)
+                _remove(folder / CHECKPOINTS / name)
+            results = self._write_results(folder, header, started)
+        _remove(folder / CHECKPOINTS)
+        return results
+
+    def _run(self, name: str, folder: Path) -> PartResult | None:
+        """Run one part, write its files, and mark it as done."""
+        part = self.experiment.parts[name]
+        if isinstance(part, schema.EnsemblePart):
+            result = run_ensemble(name, part, self.results)
+        elif isinstance(part, schema.ZeroShotPart):
+            result = run_zero_shot(name, part, self._bench(part, folder))
+        else:
+            if part.best_of is not None:
+                if part.best_of not in self.chosen:
+                    self.show.say(f"{name}: left out, since {part.best_of} has no best member")
+                    return None
+                part = build.with_values(part, self.chosen[part.best_of])
+            result = run_part(name, part, self._bench(part, folder))
+        write_part(folder, name, result)
+        return result
+
+    def _take(self, name: str, result: PartResult) -> None:
+        self.results[name] = result
+        part = self.experiment.parts[name]
+        if isinstance(part, schema.TrainedPart) and result.best is not None:
+            # What a sweep was handed is part of what it hands on.
+            handed_on = self.chosen.get(part.best_of, {}) if part.best_of is not None else {}
+            self.chosen[name] = {**handed_on, **result.members[result.best].values}
+
+    def _bench(self, part: schema.TrainedPart | schema.ZeroShotPart, folder: Path) -> Bench:
+        study = self.experiment
+        key = backbone_key(study, part)
+        assert key is not None
+        config = study.backbones[key]
+        return Bench(
+            dataset=self.dataset,
+            backbone=self.loaded[key].backbone,
+            config=config,
+            cut=self.loaded[key].cut,
+            fresh=lambda seed: build.fresh_backbone(config, study.data, seed),
+            device=self.device,
+            workers=study.workers,
+            progress=self.show,
+            store=FeatureStore(files.cache_root() / "features"),
+            cache=study.cache,
+            checkpoints=study.checkpoints,
+            checkpoint_root=folder / CHECKPOINTS,
+            stop=self.stop,
+            timing=study.timing,
+            memory=self.memory,
+        )
+
+    def _header(self, about: JsonDict) -> JsonDict:
+        """Return the part of the results that is known before training."""
+        study = self.experiment
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "experiment": {
+                "name": study.name,
+                "title": study.title,
+                "description": study.description,
+                "profile": study.profile,
+                "command": about["command"],
+                "notes": list(study.notes),
+            },
+            "created": about["created"],
+            "environment": record.environment(str(self.device)),
+            "data": self.dataset.describe(),
+            "backbones": [
+                _backbone_record(key, one.backbone, one.cut) for key, one in self.loaded.items()
+            ],
+        }
+
+    def _write_results(self, folder: Path, header: JsonDict, started: float) -> JsonDict:
+        """Write results.json as far as it is known and return its content."""
+        study = self.experiment
+        models, sweeps = [], []
+        for name, result in self.results.items():
+            models.append(summary.model_record(name, backbone_key(study, result.part), result))
+            part = study.parts[name]
+            if isinstance(part, schema.SweepPart):
+                sweeps.append(
+                    summary.sweep_record(
+                        name,
+                        part,
+                        result,
+                        len(train_rows(self.dataset, part)),
+                        len(self.dataset.splits["val"]),
+                    )
+                )
+        comparisons = summary.comparison_records(summary.pairs_of(study), self.results)
+        results: JsonDict = {
+            **header,
+            "wall_seconds": round(time.perf_counter() - started, 3),
+            "state": "complete" if len(self.results) == len(study.parts) else "partial",
+            "models": models,
+            "sweeps": sweeps,
+            "comparisons": comparisons,
+            "recommendation": {"model": None, "sentences": []},
+            "targets": summary.target_records(study.targets, models, comparisons),
+        }
+        results["recommendation"] = advise(results, self._histories())
+        files.write_json(folder / record.RESULTS_NAME, results)
+        return results
+
+    def _histories(self) -> dict[str, tuple[StepRecord, ...]]:
+        """Return the curve of each part's (best) model."""
+        return {
+            name: result.members[result.best].records
+            for name, result in self.results.items()
+            if result.best is not None
+        }
+
+
+def backbone_key(study: schema.Experiment, part: schema.Part) -> str | None:
+    """Return the key of a part's backbone: the first where it names none, None for an ensemble."""
+    if isinstance(part, schema.EnsemblePart):
+        return None
+    return part.backbone if part.backbone is not None else next(iter(study.backbones))
+
+
+def write_part(folder: Path, name: str, result: PartResult) -> None:
+    """Write everything that a part leaves; the last file marks it as done.
+
+    Args:
+        folder: The run folder.
+        name: The part's name.
+        result: What it left.
+    """
+    own = folder / "models" / name
+    if result.members:
+        shown = [dataclasses.replace(r, member=0) for r in result.shown.records]
+        record.write_history(own / "history.parquet", shown, members=False)
+    for split, predictions in result.predictions.items():
+        record.write_predictions(own / f"predictions-{split}.parquet", predictions)
+    if isinstance(result.part, schema.SweepPart):
+        every = [
+            dataclasses.replace(r, member=index)
+            for index, member in enumerate(result.members)
+            for r in member.records
+        ]
+        record.write_history(folder / "sweeps" / name / "history.parquet", every, members=True)
+    if result.trained is not None:
+        save_model(own, result.trained)
+    save_result(own, result)
+
+
+def _backbone_record(key: str, backbone: Backbone, cut: str) -> JsonDict:
+    parameters = list(backbone.prefix(backbone.stages[-1]).parameters())
+    return {
+        "key": key,
+        "name": backbone.name,
+        "weights": dataclasses.asdict(backbone.weights),
+        "cut": cut,
+        "input": dataclasses.asdict(backbone.input_spec),
+        "feature_shape": list(backbone.shape(cut)),
+        "parameters_total": backbone.parameters_total,
+        "size_bytes": sum(p.numel() * p.element_size() for p in parameters),
+        "digest": backbone.digest(cut),
+    }
+
+
+def _loadable(study: schema.Experiment, key: str, planned: Sequence[str]) -> schema.BackboneConfig:
+    """Return a backbone's configuration; weights that no part will use are not looked for."""
+    config = study.backbones[key]
+    users = [study.parts[n] for n in planned if backbone_key(study, study.parts[n]) == key]
+    scratch = all(isinstance(p, schema.TrainedPart) and p.from_scratch for p in users)
+    return config.model_copy(update={"weights": "random"}) if scratch else config
+
+
+def _check_stages(
+    study: schema.Experiment, planned: Sequence[str], loaded: Mapping[str, Loaded]
+) -> None:
+    for name in planned:
+        part = study.parts[name]
+        key = backbone_key(study, part)
+        if isinstance(part, schema.TrainedPart) and key is not None:
+            if part.stages is None and not part.from_scratch:
+                continue
+            try:
+                cuts_of(part, loaded[key].backbone, loaded[key].cut)
+            except ConfigError as error:
+                raise ConfigError(f"parts.{name}.stages: {error}") from error
+
+
+def _check_data(
+    study: schema.Experiment,
+    planned: Sequence[str],
+    loaded: Mapping[str, Loaded],
+    dataset: Dataset,
+) -> None:
+    """Refuse, before any training, a part that wants what the data have not."""
+    for name in planned:
+        part = study.parts[name]
+        if isinstance(part, schema.ZeroShotPart):
+            key = backbone_key(study, part)
+            assert key is not None
+            check_zero_shot(name, part, loaded[key].backbone, dataset)
+        try:
+            train_rows(dataset, part)
+        except DataError as error:
+            raise DataError(f"parts.{name}.labels_per_class: {error}") from error
+
+
+def _remove(folder: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)

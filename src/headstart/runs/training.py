@@ -1,0 +1,233 @@
+"""What frozen and staged training share: run the loop, show how far it is, keep what was found."""
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from headstart.backbones.base import Backbone
+from headstart.config import schema
+from headstart.heads import BatchedHead
+from headstart.predict import SavedModel, TrainedModel, trained_tensors
+from headstart.runs.bench import Bench
+from headstart.runs.result import Member, StageReport
+from headstart.train import (
+    CheckpointFolder,
+    FeatureSource,
+    Optimizer,
+    Outcome,
+    TrainPlan,
+    fit,
+    predict_probabilities,
+)
+from headstart.types import FloatArray, IntArray, StepRecord, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A trained network that may stand for its part.
+
+    Attributes:
+        model: What `source` feeds: a head on features, or a tail on activations.
+        head: Its head, with one member.
+        backbone: The network with the weights that it ended with.
+        cut: Last stage that is as it was before the part.
+        source: Features of every split.
+        weights: How the weights of the stages up to `cut` were asked for.
+        seed: Seed of random weights.
+        stages: How each stage of its training went.
+    """
+
+    model: nn.Module
+    head: BatchedHead
+    backbone: Backbone
+    cut: str
+    source: FeatureSource
+    weights: str
+    seed: int
+    stages: tuple[StageReport, ...]
+
+    def probabilities(self, split: str) -> FloatArray:
+        """Return class probabilities of a split, [n, classes]."""
+        probabilities: FloatArray = predict_probabilities(self.model, self.source.split(split))[0]
+        return probabilities
+
+    def trained(self, bench: Bench) -> TrainedModel:
+        """Return its description and weights."""
+        model = SavedModel(
+            backbone=bench.config.name,
+            backbone_weights=self.weights,
+            backbone_seed=self.seed,
+            backbone_digest=self.backbone.digest(self.cut),
+            cut=self.cut,
+            head_cut=bench.cut,
+            input_spec=self.backbone.input_spec,
+            classes=bench.dataset.classes,
+            head=self.head.spec,
+            width=width_at(self.backbone, bench.cut),
+        )
+        tensors = trained_tensors(self.backbone, self.cut, bench.cut, self.head)
+        return TrainedModel(model, tensors)
+
+    def network(self, bench: Bench) -> tuple[nn.Module, ...]:
+        """Return the whole network from pixels to logits, as modules that follow each other."""
+        return (self.backbone.prefix(bench.cut), nn.Flatten(), self.head)
+
+
+@dataclass(slots=True)
+class Trained:
+    """What a part's training found.
+
+    Attributes:
+        members: Every member, in the order of the grid.
+        candidates: Networks by member; of those that cannot be the best they may be missing.
+        extraction_seconds: Time spent on features, in all.
+        earlier_seconds: Time that training took before the program was stopped, if it was.
+        notes: Remarks for the report.
+    """
+
+    members: list[Member]
+    candidates: dict[int, Candidate]
+    extraction_seconds: float = 0.0
+    earlier_seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+
+def train(
+    label: str,
+    model: nn.Module,
+    optimizer: Optimizer,
+    source: FeatureSource,
+    plan: TrainPlan,
+    *,
+    bench: Bench,
+    checkpoint: CheckpointFolder,
+    splits: Mapping[str, IntArray],
+) -> tuple[list[StepRecord], tuple[Outcome, ...], float]:
+    """Run the loop to its end, with a bar.
+
+    Args:
+        label: What the bar says.
+        model: Head or tail.
+        optimizer: Over its parameters.
+        source: Its batches.
+        plan: What to do.
+        bench: Where to show it.
+        checkpoint: Where it is saved.
+        splits: For the length of the bar.
+
+    Returns:
+        The history, how each member ended, and the seconds that it took before the program was
+        stopped, if it was.
+    """
+    earlier = checkpoint.elapsed()
+    samples = plan.epochs * (len(splits["train"]) + len(splits["val"]))
+    with bench.progress.task(f"{label}: training", samples, "samples") as task:
+        found = _drain(fit(model, optimizer, _Watched(source, task), plan, checkpoint))
+    return (*found, earlier)
+
+
+def members_of(
+    values: Sequence[dict[str, float | int]],
+    outcomes: Sequence[Outcome],
+    records: Sequence[StepRecord],
+) -> list[Member]:
+    """Return members with their histories; the last stage's kept epoch gives their figures.
+
+    Args:
+        values: Each member's settings.
+        outcomes: How each ended.
+        records: The history of all.
+
+    Returns:
+        One member for each outcome.
+    """
+    members = []
+    for index, (value, outcome) in enumerate(zip(values, outcomes, strict=True)):
+        own = tuple(r for r in records if r.member == index)
+        last = max((r.stage for r in own), default=0)
+        kept = [
+            r for r in own if r.split == "val" and r.stage == last and r.epoch == outcome.best_epoch
+        ]
+        good = outcome.state == "complete" and bool(kept)
+        members.append(
+            Member(
+                values=value,
+                outcome=outcome,
+                records=own,
+                val_accuracy=kept[0].accuracy if good else None,
+                val_loss=kept[0].loss if good else None,
+            )
+        )
+    return members
+
+
+def choose(members: Sequence[Member], part: schema.TrainedPart) -> int | None:
+    """Return the best member by validation: accuracy, ties broken by loss; or loss alone."""
+    by_loss = isinstance(part, schema.SweepPart) and part.select.metric == "loss"
+
+    def rank(index: int) -> tuple[float, float]:
+        member = members[index]
+        assert member.val_loss is not None
+        assert member.val_accuracy is not None
+        return (member.val_loss if by_loss else -member.val_accuracy, member.val_loss)
+
+    complete = [i for i, m in enumerate(members) if m.val_loss is not None]
+    return min(complete, key=rank) if complete else None
+
+
+def width_at(backbone: Backbone, cut: str) -> int:
+    """Return the number of features of one sample at a cut."""
+    width = 1
+    for length in backbone.shape(cut):
+        width *= length
+    return width
+
+
+def parameters_of(backbone: Backbone, head_cut: str, head: nn.Module | None) -> tuple[int, int]:
+    """Return the number of parameters and the bytes of a network with its head."""
+    parameters = [
+        p for _, module in backbone.modules("input", head_cut) for p in module.parameters()
+    ]
+    parameters += [] if head is None else list(head.parameters())
+    unique = {id(p): p for p in parameters}.values()
+    return sum(p.numel() for p in unique), sum(p.numel() * p.element_size() for p in unique)
+
+
+def _drain(
+    steps: Generator[StepRecord, None, tuple[Outcome, ...]],
+) -> tuple[list[StepRecord], tuple[Outcome, ...]]:
+    records: list[StepRecord] = []
+    while True:
+        try:
+            records.append(next(steps))
+        except StopIteration as end:
+            outcomes: tuple[Outcome, ...] = end.value
+            return records, outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A source that says how far it is."""
+
+    source: FeatureSource
+    task: Task
+
+    @property
+    def width(self) -> int:
+        return self.source.width
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.source.steps_per_epoch
+
+    def train(self, epoch: int, skip: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for z, y in self.source.train(epoch, skip):
+            yield z, y
+            self.task.advance(len(y) if y.is_floating_point() else y.shape[-1])
+
+    def split(self, name: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for z, y in self.source.split(name):
+            yield z, y
+            self.task.advance(len(y))
