@@ -25,6 +25,7 @@ class Folder:
     results: dict[str, Any]
     histories: dict[str, list[StepRecord]] = field(default_factory=dict)
     predictions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    probabilities: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
 
 def head(folder: Folder, **given: Any) -> None:
@@ -171,6 +172,7 @@ def add_model(
     }
     folder.results["models"].append(model)
     folder.histories[name] = trained.steps
+    folder.probabilities[name] = trained.probabilities
     if state == "complete":
         for s in SPLITS:
             p, y = trained.probabilities[s], world.labels[s]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import report_stages
 from report_runs import Folder, add_model, add_sweep, compare, hyperparameters, start
 from report_worlds import fit, make_world
 
@@ -307,4 +308,5 @@ STUDIES = {
     "all-diverged": all_diverged,
     "bare": bare,
     "hostile": hostile,
+    **report_stages.STUDIES,
 }

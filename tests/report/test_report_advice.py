@@ -3,7 +3,8 @@
 import copy
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +12,13 @@ import pytest
 import report_studies
 from hypothesis import given
 from hypothesis import strategies as st
+from report_makers import model, results, score, steps, texts
 
 from headstart.report import advise
 from headstart.report.fit_advice import read
 from headstart.report.load import load_run
 from headstart.report.setting_advice import at_edge
-from headstart.types import JsonDict, StepRecord
-
-
-def score(value: float, half: float = 0.03, n: int = 200) -> dict[str, Any]:
-    return {"value": value, "low": value - half, "high": value + half, "n": n}
-
-
-def model(name: str, val: float, test: float = 0.5, **more: Any) -> dict[str, Any]:
-    return {
-        "name": name,
-        "title": name.upper(),
-        "mode": "cached",
-        "state": "complete",
-        "hyperparameters": {},
-        "metrics": {"val": {"accuracy": score(val)}, "test": {"accuracy": score(test)}},
-        **more,
-    }
+from headstart.types import JsonDict
 
 
 def sweep(key: str, scores: dict[float, float | None], **more: Any) -> dict[str, Any]:
@@ -59,28 +45,15 @@ def sweep(key: str, scores: dict[float, float | None], **more: Any) -> dict[str,
     }
 
 
-def results(**parts: Any) -> JsonDict:
-    empty = {"models": [], "sweeps": [], "comparisons": [], "data": {}, "experiment": {}}
-    return {"schema_version": 1, **empty, **parts}
-
-
-def texts(said: JsonDict, topic: str) -> str:
-    return " ".join(s["text"] for s in said["sentences"] if s["topic"] == topic)
-
-
-def steps(train: Sequence[float], val: Sequence[float], accuracy: float = 0.8) -> list[StepRecord]:
-    return [
-        StepRecord(0, 0, epoch, split, loss, accuracy, 0.1, 0.0)
-        for split, losses in (("train", train), ("val", val))
-        for epoch, loss in enumerate(losses, start=1)
-    ]
-
-
 def known(everything: JsonDict, ref: str) -> bool:
     """Whether a reference leads to an entry of the results."""
     kind, _, rest = ref.partition("/")
     if kind in ("models", "sweeps"):
-        return any(entry["name"] == rest for entry in everything[kind])
+        name, _, part = rest.partition("/")
+        (entry,) = [entry for entry in everything[kind] if entry["name"] == name]
+        if part.startswith("stages/"):
+            return int(part.removeprefix("stages/")) < len(entry["stages"])
+        return not part or bool(entry.get(part)) or bool(entry.get("ensemble"))
     if kind == "comparisons":
         return int(rest) < len(everything["comparisons"])
     owner, _, index = rest.partition("/")
@@ -249,6 +222,21 @@ def test_curves_are_read_by_the_stated_rule(val: list[float], verdict: str) -> N
     if verdict == "overfits":
         assert fit.epoch == 4
         assert math.isclose(fit.change, 0.5)
+
+
+def test_curves_of_several_stages_are_judged_by_the_last() -> None:
+    # What happens where layers are released is neither fit: 1.0 falls to 0.5 in one epoch.
+    head = steps(FALLING, [2.0, 1.6, 1.4, 1.3, 1.2, 1.1, 1.05, 1.0])
+    assert read(head) is not None
+    flat = [replace(s, stage=1) for s in steps([0.2] * 4, [0.5, 0.5, 0.49, 0.49])]
+    fit = read([*head, *flat])
+    assert fit is not None
+    assert (fit.verdict, fit.epochs, fit.window) == ("settled", 12, 1)
+    rising = [replace(s, stage=1) for s in steps([0.2, 0.1, 0.05, 0.01], [0.5, 0.4, 0.6, 0.8])]
+    fit = read([*head, *rising])
+    assert fit is not None
+    assert (fit.verdict, fit.epoch) == ("overfits", 10)
+    assert read([*head, *(s for s in rising if s.epoch < 4)]) is None
 
 
 def test_a_gap_between_training_and_validation_is_seen() -> None:

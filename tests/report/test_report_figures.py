@@ -13,6 +13,8 @@ from report_worlds import make_world
 from headstart.report import build_view, figures
 from headstart.report.plots import (
     ConfusionPlot,
+    CostPlot,
+    CostPoint,
     Curve,
     CurvePanel,
     CurvesPlot,
@@ -129,8 +131,17 @@ def test_odd_plots_are_drawn_too() -> None:
     huge = Curve((1, 2, 3), (1e6, 1.0, 1e-3))
     odd: list[Plot] = [
         CurvesPlot((CurvePanel("a", (("val", nothing),), (), diverged=True),)),
-        CurvesPlot((CurvePanel("a", (("train", lone),), (("train", lone),), (1,), 1),)),
+        CurvesPlot((CurvePanel("a", (("train", lone),), (("train", lone),), (1,), (1,)),)),
         CurvesPlot((CurvePanel("a", (("train", huge),), (), (1, 2)),) * 5),
+        CurvesPlot(
+            (CurvePanel("a", (("train", huge),), (), (1, 2), (1, 3), False, ("b" * 90, "c", "")),)
+        ),
+        CostPlot((CostPoint("a" * 90, 1e-9, Measured(0.0), True),), "x", "y"),
+        CostPlot(
+            tuple(CostPoint("a", 10.0**k, Measured(1.0, 1.0, 1.0), k == 0, True) for k in range(9)),
+            "x",
+            "y",
+        ),
         SweepPlot((SweepPanel("s", "x", (SweepPoint(0.0, None, False),)),), "y"),
         SweepPlot(
             (SweepPanel("s", "x", tuple(SweepPoint(v, Measured(0.5), False) for v in (0, 0, 5))),),

@@ -136,8 +136,31 @@ def allowed_numbers(results: dict[str, Any]) -> set[str]:
     for model in results["models"]:
         for matrix in (model.get("confusion") or {}).values():
             allowed |= {f"{sum(row):,}" for row in matrix}
+    for number in derived_numbers(results):
+        allowed |= ways_to_write(number)
     created = results.get("created") or ""
     return allowed | {str(int(n)) for n in re.findall(r"\d+", created)}
+
+
+def derived_numbers(results: dict[str, Any]) -> Iterator[float]:
+    """What a reader of costs expects: times per picture, MiB, sums, ratios, differences."""
+    models = [m for m in results["models"] if m.get("kind") in ("model", "ensemble")]
+    samples = [m["prediction"]["samples"] for m in models if m.get("prediction")]
+    costs = []
+    for model in models:
+        seconds = (model["prediction"] or {}).get("seconds")
+        if model["ensemble"]:
+            seconds = model["ensemble"]["prediction_seconds"]
+        costs += [1000 * seconds / samples[0], model["size_bytes"] / 2**20]
+        yield sum(s["wall_seconds"] for s in model["stages"])
+    yield from costs
+    yield from (a / b for a in costs for b in costs)
+    yield from (a - b for a in costs for b in costs)
+    scores = [m["metrics"][s]["accuracy"]["value"] for m in models for s in m["metrics"]]
+    yield from (a - b for a in scores for b in scores)
+    for spec in (b.get("input") for b in results["backbones"]):
+        width, height = results["data"]["sizes"]["median"]
+        yield width * height / (spec["width"] * spec["height"])
 
 
 @pytest.mark.parametrize("name", [n for n in STUDIES if n != "bare"])
@@ -224,6 +247,31 @@ def test_markup_in_names_is_shown_literally_and_never_run(
     assert "<script" not in html("hostile").lower()
 
 
+def test_markup_in_stages_votes_and_classifiers_is_shown_literally_too(
+    run_folder: Make, tmp_path: Path
+) -> None:
+    staged = json.loads((run_folder("staged") / "results.json").read_text())
+    nasty = report_studies.NASTY
+    tuned, vote = staged["models"][1], staged["models"][-1]
+    tuned["stages"][1].update(name=nasty[0], cut=nasty[1], optimizer=nasty[2])
+    vote["title"] = nasty[3]
+    vote["ensemble"]["voting"] = nasty[4]
+    as_it_is = json.loads((run_folder("zero-shot") / "results.json").read_text())
+    table = as_it_is["models"][0]["zero_shot"]["tables"][0]
+    table["image"], table["label"] = nasty[:2]
+    table["rows"][0].update(id=nasty[2], name=nasty[4])
+    as_it_is["data"]["class_names"]["n01443537"] = nasty[3]
+    for i, results in enumerate((staged, as_it_is)):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        (folder / "results.json").write_text(json.dumps(results))
+        view = build_view(folder)
+        page, in_pdf = Page(to_html(view)).text, squeezed(pdf_text(typeset(view)))
+        for text in nasty:
+            assert text in page
+            assert squeezed(text) in in_pdf
+
+
 @pytest.fixture(scope="module")
 def flowers_view(run_folder: Make) -> Any:
     return build_view(run_folder("flowers"))
@@ -237,7 +285,7 @@ def test_no_more_pages_than_allowed(flowers_view: Any, most: int) -> None:
     assert ("leftouthere" in text) == (most < 6)
 
 
-@pytest.mark.parametrize("name", ["many-classes", "few-labels", "hostile"])
+@pytest.mark.parametrize("name", ["many-classes", "few-labels", "hostile", "zero-shot"])
 def test_other_studies_fit_four_pages_too(run_folder: Make, name: str) -> None:
     pages = pypdf.PdfReader(io.BytesIO(typeset(build_view(run_folder(name)), 4))).pages
     assert len(pages) <= 4

@@ -8,9 +8,17 @@ difference holds zero).
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from headstart.report import fit_advice, lookup, setting_advice
+from headstart.report import (
+    cost_advice,
+    fit_advice,
+    input_advice,
+    kinds,
+    lookup,
+    setting_advice,
+    training_advice,
+)
 from headstart.report.text import (
     Measured,
     count,
@@ -25,6 +33,7 @@ from headstart.report.text import (
 )
 from headstart.types import JsonDict, StepRecord
 
+DISCUSSION = ("transfer", "frozen", "input", "cost", "ensemble")
 _MOST_NAMED = 5  # a sentence that names more models is not read
 AGREEMENT_WANTED = 0.999  # two models that agree on fewer pictures are not the same model
 
@@ -39,9 +48,11 @@ def advise(results: JsonDict, histories: Mapping[str, Sequence[StepRecord]]) -> 
 
     Returns:
         ``{"model": name or None, "sentences": [{"topic", "text", "rows"}]}``: data problems first,
-        then the model, the settings, the fit, the labels and the acceleration. Every entry of
-        ``rows`` names a row of the results: ``models/NAME``, ``sweeps/NAME``, ``comparisons/I``,
-        ``data/problems/I``, ``data/left_out``, ``data/counts`` or ``experiment/notes/I``.
+        then the model, the settings, the fit, the labels, the acceleration, and the discussion
+        (`DISCUSSION`). Every entry of ``rows`` names a row of the results: ``models/NAME``,
+        ``models/NAME/stages/I``, ``models/NAME/prediction``, ``models/NAME/ensemble``,
+        ``models/NAME/zero_shot``, ``sweeps/NAME``, ``comparisons/I``, ``data/problems/I``,
+        ``data/left_out``, ``data/counts`` or ``experiment/notes/I``.
     """
     ranked = lookup.by_preference(results)
     best = ranked[0] if ranked else None
@@ -51,7 +62,17 @@ def advise(results: JsonDict, histories: Mapping[str, Sequence[StepRecord]]) -> 
     sentences += setting_advice.sweeps(results)
     sentences += fit_advice.curves(results, histories, best)
     sentences += _labels(results)
-    sentences += _comparisons(results)
+    discussion = [
+        *training_advice.transfer(results, ranked),
+        *training_advice.frozen(results, ranked),
+        *input_advice.fits(results),
+        *cost_advice.sizes(results, ranked),
+        *cost_advice.ensembles(results),
+    ]
+    # What the discussion says of two models is not said twice.
+    told = {row for s in discussion for row in s["rows"]}
+    sentences += _comparisons(results, told)
+    sentences += discussion
     return {"model": None if best is None else best["name"], "sentences": sentences}
 
 
@@ -118,8 +139,10 @@ def _model(results: JsonDict, ranked: Sequence[JsonDict]) -> list[JsonDict]:
     name = lookup.quoted(results, best["name"])
     test = lookup.metric(best, "test", "accuracy")
     rows = [f"models/{best['name']}"]
+    higher = cost_advice.why_single(results, best)
+    has = "of the single models it has" if higher else "it has"
     opening = (
-        f"Use {name}: it has the highest {word} accuracy, {percent_score(chosen)}"
+        f"Use {name}: {has} the highest {word} accuracy, {percent_score(chosen)}"
         if others
         else (f"Use {name}: its {word} accuracy is {percent_score(chosen)}")
     )
@@ -128,9 +151,15 @@ def _model(results: JsonDict, ranked: Sequence[JsonDict]) -> list[JsonDict]:
         text += f" Its test accuracy, which took no part in the choice, is {percent_score(test)}."
     if split == "test":
         text += " No model has a validation score: test chose, and so this figure flatters."
-    said = [_say("model", text, *rows)]
+    said = [_say("model", text, *rows), *higher, *cost_advice.why_ensemble(results, best)]
 
-    near = [m for m in others if _near(m, split, chosen) and _same_labels(m, best)]
+    near = [
+        m
+        for m in others
+        if _near(m, split, chosen)
+        and _same_labels(m, best)
+        and not (kinds.is_ensemble(m) and (_value(m, split) or 0.0) > chosen.value)
+    ]
     if near:
         shown = near if len(near) <= _MOST_NAMED else near[: _MOST_NAMED - 1]
         named = lookup.naming(results, [m["name"] for m in near], _MOST_NAMED)
@@ -200,7 +229,8 @@ def _labels(results: JsonDict) -> list[JsonDict]:
     for model in lookup.models(results):
         score, labels = lookup.metric(model, split, "accuracy"), model.get("labels_per_class")
         if labels and score is not None and lookup.complete(model):
-            kind = json.dumps([model.get("backbone"), model.get("mode"), model.get("head")])
+            training = [kinds.recipe(model), model.get("mode"), model.get("head")]
+            kind = json.dumps([model.get("backbone"), *training])
             groups[kind][labels].append((model["name"], score))
     said = []
     for group in groups.values():
@@ -243,10 +273,12 @@ def _mean(scores: Sequence[Measured]) -> Measured:
     )
 
 
-def _comparisons(results: JsonDict) -> list[JsonDict]:
+def _comparisons(results: JsonDict, told: Collection[str]) -> list[JsonDict]:
     """The measured gain of acceleration, and paired differences between other models."""
     said = []
     for i, pair in enumerate(results.get("comparisons") or ()):
+        if f"comparisons/{i}" in told:
+            continue
         a, b = (lookup.quoted(results, pair[side]) for side in ("a", "b"))
         rows = (f"comparisons/{i}", *_known(results, pair["a"], pair["b"]))
         if pair.get("speedup") is not None:

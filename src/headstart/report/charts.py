@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from headstart.report import maps
+from headstart.report import maps, scatter
 from headstart.report.plots import (
     ConfusionPlot,
+    CostPlot,
     Curve,
     CurvePanel,
     CurvesPlot,
@@ -61,6 +62,8 @@ def draw_on(figure: Any, plot: Plot, narrow: bool) -> None:
             maps.confusion(figure, plot, narrow)
         case TimePlot():
             _times(figure, plot, narrow)
+        case CostPlot():
+            scatter.costs(figure, plot, narrow)
 
 
 def _wrapped(text: str, width: int, lines: int = 2) -> list[str]:
@@ -72,14 +75,14 @@ def _wrapped(text: str, width: int, lines: int = 2) -> list[str]:
     return textwrap.wrap(text, width, max_lines=lines, placeholder=" …") or [" "]
 
 
-def _title(axes: Any, lines: Sequence[str]) -> None:
+def _title(axes: Any, lines: Sequence[str], lift: float = 0.0) -> None:
     """Set a title line by line: lines of one text would be placed by Matplotlib's own face."""
     for i, line in enumerate(reversed(lines)):
         axes.annotate(
             line,
             (0.5, 1.0),
             xycoords="axes fraction",
-            xytext=(0, 4 + 9.5 * i),
+            xytext=(0, 4 + lift + 9.5 * i),
             textcoords="offset points",
             ha="center",
             va="bottom",
@@ -104,6 +107,7 @@ def _curves(figure: Any, plot: CurvesPlot, narrow: bool) -> None:
     lowest = min((v for p in panels for _, c in p.accuracy for v in _known(c)), default=0.0)
     floor = max(0.0, math.floor(10 * lowest - 0.001) * 10.0)
     last = max((e for p in panels for _, c in p.loss for e in c.epochs), default=1)
+    lift = 9.5 if any(p.stages for p in panels) else 0.0
     for i, panel in enumerate(panels):
         band, column = divmod(i, columns)
         above, below = grid if single else (grid[2 * band][column], grid[2 * band + 1][column])
@@ -119,7 +123,9 @@ def _curves(figure: Any, plot: CurvesPlot, narrow: bool) -> None:
         name = f"{panel.title} (diverged)" if panel.diverged else panel.title
         title = _wrapped(name, 60 if single else round(14 * width / columns))
         if len(panels) > 1:
-            _title(above, title)
+            _title(above, title, lift)
+        for axes in (above, below) if single else (above,):
+            _stage_names(axes, panel, last, width / (2 if single else columns) - 0.45)
         for axes in (above, below):
             axes.set_xlim(0.5 if last > 1 else 0, last + 0.5)
             axes.xaxis.get_major_locator().set_params(integer=True, nbins=5)
@@ -165,8 +171,30 @@ def _lines(axes: Any, curves: Sequence[tuple[str, Curve]], panel: CurvePanel, sc
         axes.plot(curve.epochs, values, markevery=every, **_LINES.get(split, {"color": MUTED}))
     for boundary in panel.boundaries:
         axes.axvline(boundary + 0.5, color=MUTED, linewidth=0.6)
-    if panel.best_epoch is not None:
-        axes.axvline(panel.best_epoch, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
+    for epoch in panel.kept_epochs:
+        axes.axvline(epoch, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
+
+
+def _stage_names(axes: Any, panel: CurvePanel, last: int, inches: float) -> None:
+    """Set each stage's name above the epochs that it took, as much of it as there is room for."""
+    starts = [0, *panel.boundaries]
+    ends = [*panel.boundaries, last]
+    for name, start, end in zip(panel.stages, starts, ends, strict=False):
+        letters = int(inches * (end - start) / last / 0.05)
+        short = name if len(name) <= letters else name[: max(0, letters - 1)].rstrip() + "…"
+        if letters < 2:
+            continue
+        axes.annotate(
+            short,
+            (start + 0.5, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(1.5, 3),
+            textcoords="offset points",
+            color=MUTED,
+            fontsize=7,
+            ha="left",
+            va="bottom",
+        )
 
 
 def _legend(figure: Any, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
@@ -276,6 +304,8 @@ def _labels(figure: Any, plot: LabelsPlot, narrow: bool) -> None:
     styles: list[dict[str, Any]] = [
         {**_LINES["val"], "markersize": 4.5},
         {"color": TRAIN, "linestyle": "-", "marker": "s", "markersize": 4.5},
+        {"color": INK, "linestyle": (0, (1, 1.5)), "marker": "^", "markersize": 4.5},
+        {"color": MUTED, "linestyle": (0, (6, 1.5, 1, 1.5)), "marker": "D", "markersize": 4},
     ]
     entries = []
     numbers = sorted({n for series in plot.series for n, _ in series.points})

@@ -2,9 +2,10 @@
 
 import statistics
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-from headstart.report import lookup
+from headstart.report import kinds, lookup
 from headstart.report.records import Column, Facts, Row, Table
 from headstart.report.text import count, duration, listing, plural, setting, size
 from headstart.types import JsonDict
@@ -13,6 +14,11 @@ _SEVERITIES = ("error", "warning", "note")
 _MANY_CLASSES = 15
 _NAMED_CLASSES = 12
 _DIGEST_DIGITS = 16
+
+# What happens to pictures of another shape than the input.
+FITS: Mapping[str, str] = MappingProxyType(
+    {"crop": "cropped", "resize": "stretched", "pad": "padded"}
+)
 
 
 def caveats(results: JsonDict) -> Table | None:
@@ -69,6 +75,7 @@ def counts(results: JsonDict) -> Table | None:
         return None
     classes = [str(c) for c in (results.get("data") or {}).get("classes") or ()]
     classes = classes or list(dict.fromkeys(c for of in sizes.values() for c in of))
+    words = lookup.class_words(results)
     common: dict[str, Any] = {"key": "counts", "refs": ("data/counts",), "priority": 3}
     if len(classes) > _MANY_CLASSES:
         rows = []
@@ -87,7 +94,13 @@ def counts(results: JsonDict) -> Table | None:
             **common,
         )
     rows = [
-        Row((c, *(count(of.get(c, 0)) for of in sizes.values()), count(_total(sizes, c))))
+        Row(
+            (
+                words.get(c, c),
+                *(count(of.get(c, 0)) for of in sizes.values()),
+                count(_total(sizes, c)),
+            )
+        )
         for c in classes
     ]
     totals = [sum(of.values()) for of in sizes.values()]
@@ -121,7 +134,10 @@ def description(results: JsonDict) -> Facts:
         items.append(("Pictures", f"{count(total)}: {listing(parts)}"))
     classes = [str(c) for c in data.get("classes") or ()]
     if classes:
-        named = f": {', '.join(classes)}" if len(classes) <= _NAMED_CLASSES else ""
+        words = lookup.class_words(results)
+        named = (
+            f": {', '.join(words[c] for c in classes)}" if len(classes) <= _NAMED_CLASSES else ""
+        )
         items.append(("Classes", count(len(classes)) + named))
     extent = data.get("sizes") or {}
     if all(extent.get(k) for k in ("min", "median", "max")):
@@ -164,7 +180,9 @@ def backbones(results: JsonDict) -> Table | None:
         )
     return Table(
         key="backbones",
-        caption="Backbones: frozen up to the cut, whose output is the features.",
+        caption="Backbones, and the cut that the features of a new head come from."
+        if kinds.staged(results) or kinds.zero_shots(results)
+        else "Backbones: frozen up to the cut, whose output is the features.",
         columns=(
             Column("Backbone"),
             Column("Weights"),
@@ -185,7 +203,7 @@ def _input(spec: Mapping[str, Any]) -> str:
     if spec.get("fit") == "crop" and spec.get("resize"):
         text += f", cropped from {count(spec['resize'])}"
     elif spec.get("fit"):
-        text += {"resize": ", stretched", "pad": ", padded"}.get(str(spec["fit"]), "")
+        text += {k: f", {word}" for k, word in FITS.items()}.get(str(spec["fit"]), "")
     return text + (f", {spec['interpolation']}" if spec.get("interpolation") else "")
 
 

@@ -27,8 +27,8 @@ class Fit:
             over the last quarter of the epochs. ``gap``: neither, and the training accuracy lies
             above the validation interval. ``settled``: none of these.
         change: The relative rise, or fall, that the verdict rests on.
-        epoch: The epoch of the lowest validation loss, counted over all stages.
-        window: The epochs of the last quarter.
+        epoch: The epoch of the lowest validation loss in the last stage, counted over all stages.
+        window: The epochs of the last quarter of the last stage.
         epochs: All epochs.
     """
 
@@ -42,7 +42,9 @@ class Fit:
 def read(
     steps: Sequence[StepRecord], train: Measured | None = None, val: Measured | None = None
 ) -> Fit | None:
-    """Judge the curves of one model.
+    """Judge the curves of one model: of several stages, those of the last.
+
+    What a loss does where a stage releases more layers says nothing about either fit.
 
     Args:
         steps: Its records, in any order.
@@ -50,13 +52,15 @@ def read(
         val: Validation accuracy of the finished model with its interval.
 
     Returns:
-        The verdict, or None where there are fewer than four epochs with both losses.
+        The verdict, or None where the last stage has fewer than four epochs with both losses.
     """
     by_split: dict[str, dict[tuple[int, int], StepRecord]] = {"train": {}, "val": {}}
     for step in steps:
         if step.split in by_split and math.isfinite(step.loss):
             by_split[step.split][step.stage, step.epoch] = step
-    moments = sorted(by_split["train"].keys() & by_split["val"].keys())
+    everything = sorted(by_split["train"].keys() & by_split["val"].keys())
+    moments = [m for m in everything if m[0] == everything[-1][0]]
+    before = len(everything) - len(moments)
     if len(moments) < LEAST_EPOCHS:
         return None
     train_loss = [by_split["train"][m].loss for m in moments]
@@ -65,13 +69,13 @@ def read(
     window = max(1, len(moments) // 4)
 
     def fit(verdict: Verdict, change: float) -> Fit:
-        return Fit(verdict, change, lowest + 1, window, len(moments))
+        return Fit(verdict, change, before + lowest + 1, window, len(everything))
 
     rise = (val_loss[-1] - val_loss[lowest]) / max(val_loss[lowest], 1e-12)
     if rise > RISE and train_loss[-1] < train_loss[lowest]:
         return fit("overfits", rise)
-    before = val_loss[-1 - window]
-    fall = (before - val_loss[-1]) / max(before, 1e-12)
+    earlier = val_loss[-1 - window]
+    fall = (earlier - val_loss[-1]) / max(earlier, 1e-12)
     if fall > STILL_FALLING:
         return fit("underfits", fall)
     reached = train.value if train is not None else by_split["train"][moments[-1]].accuracy

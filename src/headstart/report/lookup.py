@@ -8,6 +8,7 @@ from headstart.report.text import Measured, listing, plural, setting
 from headstart.types import JsonDict
 
 SPLITS = ("train", "val", "test")
+BY_STAGE = "by stage"  # the value of a setting that some stage of the training sets anew
 _SPLIT_WORDS = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -88,8 +89,10 @@ def by_preference(results: JsonDict) -> list[JsonDict]:
     """Return the finished models, the one to choose first.
 
     The highest validation accuracy comes first; equal accuracies are decided by the validation
-    loss to three digits, then by the seconds of training. The test split plays no part, unless
-    there is no validation split at all.
+    loss to three digits, then by the seconds of training. An ensemble, which costs the time of all
+    its members at every prediction, comes first only where the best single model lies below its
+    interval; else that model does. The test split plays no part, unless there is no validation
+    split at all.
 
     Args:
         results: The content of results.json.
@@ -109,9 +112,17 @@ def by_preference(results: JsonDict) -> list[JsonDict]:
             seconds if seconds is not None else math.inf,
         )
 
-    return sorted(
+    ranked = sorted(
         (m for m in models(results) if complete(m) and metric(m, split, "accuracy")), key=order
     )
+    single = next((m for m in ranked if m.get("kind") != "ensemble"), None)
+    if single is not None and ranked[0] is not single:
+        first, best = metric(ranked[0], split, "accuracy"), metric(single, split, "accuracy")
+        assert first is not None
+        assert best is not None
+        if not apart(first, best):
+            ranked = [single, *(m for m in ranked if m is not single)]
+    return ranked
 
 
 def apart(best: Measured, other: Measured) -> bool:
@@ -168,16 +179,90 @@ def setting_names(keys: Sequence[str]) -> dict[str, str]:
 
 
 def hyperparameters(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a model's settings under dotted keys, its head's among them."""
+    """Return a model's settings under dotted keys, its head's among them.
+
+    Args:
+        model: An entry of ``models``.
+
+    Returns:
+        Key -> value, without those of single stages: see `stage_settings`.
+    """
     head = {f"head.{k}": v for k, v in (model.get("head") or {}).items()}
-    return {**head, **(model.get("hyperparameters") or {})}
+    settings = {**head, **(model.get("hyperparameters") or {})}
+    if model.get("from_scratch") is not None:
+        settings["from_scratch"] = model["from_scratch"]
+    return {k: v for k, v in settings.items() if k.split(".")[0] != "stages"}
+
+
+def stage_settings(model: Mapping[str, Any], position: int) -> dict[str, Any]:
+    """Return the settings of one stage of a model's training under dotted keys.
+
+    Args:
+        model: An entry of ``models``.
+        position: Which stage, from 0.
+
+    Returns:
+        Key -> value, without those that are null.
+    """
+    prefix = f"stages.{position}."
+    given = model.get("hyperparameters") or {}
+    found = {k.removeprefix(prefix): v for k, v in given.items() if k.startswith(prefix)}
+    return {k: v for k, v in found.items() if v is not None}
+
+
+def _comparable(owners: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the settings of models so that those with stages stand beside those without.
+
+    What one model says of its whole training, another may say of each stage: where all stages say
+    the same, that is its setting, else it is `BY_STAGE`.
+    """
+    settings = [hyperparameters(m) for m in owners]
+    keys = list(dict.fromkeys(k for s in settings for k in s))
+    for owner, own in zip(owners, settings, strict=True):
+        stages = [stage_settings(owner, i) for i, _ in enumerate(owner.get("stages") or ())]
+        stages = [s for s in stages if s]
+        for key in keys:
+            said = [s.get(key) for s in stages]
+            if any(v is not None for v in said):
+                own[key] = said[0] if all(v == said[0] for v in said) else BY_STAGE
+    return settings
 
 
 def differing(owners: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the settings in which models differ, in the order of the first model."""
-    settings = [hyperparameters(m) for m in owners]
+    settings = _comparable(owners)
     keys = list(dict.fromkeys(k for s in settings for k in s))
     return [k for k in keys if any(s.get(k) != settings[0].get(k) for s in settings)]
+
+
+def settings_text(owners: Sequence[Mapping[str, Any]], key: str) -> list[str]:
+    """Return one setting of several models in words."""
+    return [setting(s.get(key)) for s in _comparable(owners)]
+
+
+def shared(owners: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the settings that all models share, with their values in words."""
+    unlike = set(differing(owners))
+    first = _comparable(owners)[:1]
+    return {k: setting(v) for s in first for k, v in s.items() if k not in unlike}
+
+
+def class_words(results: JsonDict) -> dict[str, str]:
+    """Return a name for people of each class.
+
+    Args:
+        results: The content of results.json.
+
+    Returns:
+        Class -> the first of its names where the data set brings names, and unique: two classes of
+        one name keep their own in parentheses. A class without a name is called what it is.
+    """
+    data = results.get("data") or {}
+    classes = [str(c) for c in data.get("classes") or ()]
+    names = data.get("class_names") or {}
+    words = {c: str(names.get(c) or "").split(",")[0].strip() or c for c in classes}
+    taken = [*words.values()]
+    return {c: w if taken.count(w) == 1 else f"{w} ({c})" for c, w in words.items()}
 
 
 def split_sizes(results: JsonDict) -> dict[str, dict[str, int]]:

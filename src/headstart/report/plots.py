@@ -22,16 +22,18 @@ class CurvePanel:
         loss: Curves by split, ``train`` and ``val``.
         accuracy: Curves by split.
         boundaries: Last epochs of all training stages but the last.
-        best_epoch: The epoch whose weights were kept, or None.
+        kept_epochs: The epoch of each stage whose weights were kept.
         diverged: Whether training broke down.
+        stages: Names of the training stages, where there are several.
     """
 
     title: str
     loss: tuple[tuple[str, Curve], ...]
     accuracy: tuple[tuple[str, Curve], ...]
     boundaries: tuple[int, ...] = ()
-    best_epoch: int | None = None
+    kept_epochs: tuple[int, ...] = ()
     diverged: bool = False
+    stages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,4 +143,34 @@ class TimePlot:
     bars: tuple[TimeBar, ...]
 
 
-Plot = CurvesPlot | SweepPlot | HeatPlot | RankPlot | LabelsPlot | ConfusionPlot | TimePlot
+@dataclass(frozen=True, slots=True)
+class CostPoint:
+    """One model among those whose accuracy is held against their cost.
+
+    Attributes:
+        title: Its name for people.
+        cost: What it costs, greater than 0.
+        score: Its accuracy.
+        front: Whether no other model is at least as good in both and better in one.
+        ensemble: Whether it is a vote of others.
+    """
+
+    title: str
+    cost: float
+    score: Measured
+    front: bool
+    ensemble: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CostPlot:
+    """Accuracy against cost, the front of best trades marked; the axis of cost is logarithmic."""
+
+    points: tuple[CostPoint, ...]
+    axis: str
+    metric: str
+
+
+Plot = (
+    CurvesPlot | SweepPlot | HeatPlot | RankPlot | LabelsPlot | ConfusionPlot | TimePlot | CostPlot
+)

@@ -1,16 +1,11 @@
-"""Builds the data of each chart, with caption and alternative text, from a run."""
+"""Builds the data of the charts of sweeps, labels, classes and times, with caption and alt."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from headstart.report import lookup
-from headstart.report.load import Run
+from headstart.report import kinds, lookup
 from headstart.report.plots import (
     ConfusionPlot,
-    Curve,
-    CurvePanel,
-    CurvesPlot,
     HeatPlot,
     LabelsPlot,
     LabelsSeries,
@@ -23,146 +18,10 @@ from headstart.report.plots import (
 )
 from headstart.report.records import Figure
 from headstart.report.text import Measured, setting
-from headstart.types import JsonDict, StepRecord
+from headstart.types import JsonDict
 
-_MOST_PANELS = 8
 _MOST_RANKED = 25
-
-
-def model_curves(run: Run) -> Figure | None:
-    """Return the curves of the models, the best ones where there are too many."""
-    ranked = [m["name"] for m in lookup.by_preference(run.results)]
-    entries = [m for m in lookup.models(run.results) if m["name"] in run.histories]
-    chosen = entries
-    if len(entries) > _MOST_PANELS:
-        kept = [n for n in ranked if n in run.histories][:_MOST_PANELS]
-        chosen = [m for m in entries if m["name"] in kept]
-    panels = tuple(
-        _panel(
-            run.histories[m["name"]],
-            str(m.get("title") or m["name"]),
-            not lookup.complete(m),
-            _best_epoch(m),
-        )
-        for m in chosen
-    )
-    panels = tuple(p for p in panels if _drawable(p))
-    if not panels:
-        return None
-    upright = "The dotted upright marks the epoch that was kept."
-    return Figure(
-        key="curves",
-        caption=f"Loss and accuracy of {_which(panels, chosen, entries)} by epoch: training as a "
-        "solid line, validation dashed with open circles. "
-        + (upright if any(p.best_epoch is not None for p in panels) else ""),
-        alt="Line charts of training and validation loss and accuracy by epoch: "
-        + "; ".join(p.title for p in panels)
-        + ". The tables give the final scores.",
-        plot=CurvesPlot(panels),
-        priority=2,
-    )
-
-
-def _which(
-    panels: Sequence[CurvePanel], chosen: Sequence[JsonDict], entries: Sequence[JsonDict]
-) -> str:
-    """Say in words which models' curves are drawn."""
-    if len(panels) == 1:
-        return f"“{panels[0].title}”"
-    if len(chosen) < len(entries):
-        return "the best models"
-    return "every model" + (" that did not diverge at once" if len(panels) < len(chosen) else "")
-
-
-def sweep_curves(run: Run, sweep: JsonDict) -> Figure | None:
-    """Return the curves of a sweep's members: of many, the best, the worst and some between."""
-    steps = run.histories.get(f"sweeps/{sweep['name']}")
-    if not steps:
-        return None
-    everyone = list(enumerate(sweep.get("members") or ()))
-    split = (sweep.get("select") or {}).get("split") or "val"
-    by_member = {i: [s for s in steps if s.member == i] for i, _ in everyone}
-    members = [(i, m) for i, m in everyone if _drawable(_panel(by_member[i], "", False, None))]
-    left_out = ", without those that diverged at once" if len(members) < len(everyone) else ""
-    if len(members) > _MOST_PANELS:
-        members = _spread(members, split)
-        left_out = ": best, worst and some between" + left_out
-    panels = tuple(
-        _panel(
-            by_member[i],
-            lookup.values_text(sweep, m),
-            not lookup.complete(m),
-            None,
-        )
-        for i, m in members
-    )
-    if not panels:
-        return None
-    title = sweep.get("title") or sweep["name"]
-    return Figure(
-        key=f"curves-{sweep['name']}",
-        caption=f"Loss and accuracy by epoch in the sweep “{title}”{left_out}. "
-        "Training as a solid line, validation dashed with open circles.",
-        alt=f"Line charts of training and validation loss and accuracy by epoch in {title}: "
-        + "; ".join(p.title for p in panels)
-        + ".",
-        plot=CurvesPlot(panels),
-        priority=4,
-    )
-
-
-def _spread(
-    members: Sequence[tuple[int, Mapping[str, Any]]], split: str
-) -> list[tuple[int, Mapping[str, Any]]]:
-    """Return as many members as there is room for, evenly spaced from best to worst."""
-
-    def value(member: Mapping[str, Any]) -> float:
-        score = lookup.metric(member, split, "accuracy")
-        return -1.0 if score is None else score.value
-
-    ordered = sorted(members, key=lambda im: -value(im[1]))
-    last = len(ordered) - 1
-    places = [round(k * last / (_MOST_PANELS - 1)) for k in range(_MOST_PANELS)]
-    return [ordered[place] for place in places]
-
-
-def _panel(
-    steps: Sequence[StepRecord], title: str, diverged: bool, best_epoch: int | None
-) -> CurvePanel:
-    """Return one panel; the epochs of all stages are counted on."""
-    lengths: dict[int, int] = {}
-    for step in steps:
-        lengths[step.stage] = max(lengths.get(step.stage, 0), step.epoch)
-    starts, boundaries, total = {}, [], 0
-    for stage in sorted(lengths):
-        starts[stage] = total
-        total += lengths[stage]
-        boundaries.append(total)
-    loss, accuracy = [], []
-    for split in ("train", "val"):
-        of = sorted((s for s in steps if s.split == split), key=lambda s: (s.stage, s.epoch))
-        if of:
-            epochs = tuple(starts[s.stage] + s.epoch for s in of)
-            loss.append((split, Curve(epochs, tuple(_finite(s.loss) for s in of))))
-            accuracy.append((split, Curve(epochs, tuple(_finite(s.accuracy) for s in of))))
-    return CurvePanel(
-        title, tuple(loss), tuple(accuracy), tuple(boundaries[:-1]), best_epoch, diverged
-    )
-
-
-def _drawable(panel: CurvePanel) -> bool:
-    """Return whether there is a line to draw: training that broke down at once has none."""
-    return any(sum(v is not None for v in c.values) > 1 for _, c in panel.loss)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _best_epoch(model: Mapping[str, Any]) -> int | None:
-    """Return the kept epoch of a model with one stage."""
-    stages = list(model.get("stages") or ())
-    return stages[0].get("best_epoch") if len(stages) == 1 else None
+_MOST_LINES = 4
 
 
 def sweep_charts(results: JsonDict) -> tuple[Figure, ...]:
@@ -280,17 +139,25 @@ def _ranking(sweep: JsonDict, split: str) -> Figure:
 
 
 def labels_chart(results: JsonDict) -> Figure | None:
-    """Return the learning curve over labels per class, on validation and on test."""
+    """Return the learning curve over labels per class, on validation and on test.
+
+    Where models differ in what was trained, each way is a line of its own, on test alone.
+    """
+    entries = [m for m in kinds.trained(results) if m.get("labels_per_class")]
+    recipes = list(dict.fromkeys(kinds.recipe(m) for m in entries))
+    lines = [(s, r) for s in ("val", "test") for r in recipes]
+    if len(recipes) > 1:
+        lines = [("test", r) for r in recipes[:_MOST_LINES]]
     series = []
-    for split in ("val", "test"):
+    for split, recipe in lines:
         points: list[tuple[int, Measured]] = []
-        for model in lookup.models(results):
+        for model in entries:
             score = lookup.metric(model, split, "accuracy")
-            if model.get("labels_per_class") and score is not None and lookup.complete(model):
+            if kinds.recipe(model) == recipe and score is not None and lookup.complete(model):
                 points.append((int(model["labels_per_class"]), score))
         if len({n for n, _ in points}) >= 2:
-            ordered = tuple(sorted(points, key=lambda p: p[0]))
-            series.append(LabelsSeries(lookup.split_word(split), ordered))
+            title = lookup.split_word(split) if len(recipes) == 1 else f"trained: {recipe or '–'}"
+            series.append(LabelsSeries(title, tuple(sorted(points, key=lambda p: p[0]))))
     if not series:
         return None
     return Figure(
@@ -298,7 +165,7 @@ def labels_chart(results: JsonDict) -> Figure | None:
         caption="Learning curve: accuracy against the number of labels per class, with 95% "
         "intervals. The axis of labels is logarithmic.",
         alt="Line chart of accuracy against labels per class; the table of scores has the figures.",
-        plot=LabelsPlot(tuple(series), "accuracy, %"),
+        plot=LabelsPlot(tuple(series), "accuracy, %" if len(recipes) == 1 else "test accuracy, %"),
         priority=1,
     )
 
@@ -306,7 +173,8 @@ def labels_chart(results: JsonDict) -> Figure | None:
 def confusion(results: JsonDict, model: JsonDict) -> Figure | None:
     """Return the confusion matrix of a model on test."""
     matrix = (model.get("confusion") or {}).get("test") or ()
-    classes = [str(c) for c in (results.get("data") or {}).get("classes") or ()]
+    words = lookup.class_words(results)
+    classes = list(words.values())
     if not matrix or len(classes) != len(matrix):
         return None
     title = model.get("title") or model["name"]

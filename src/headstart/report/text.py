@@ -110,6 +110,18 @@ def percent_score(score: Measured | None, decimals: int = 1) -> str:
     return f"{text} ({percent_interval(score, decimals)}%)"
 
 
+def percent_cells(score: Measured | None) -> list[str]:
+    """Write a share and its interval as two cells of a table headed %."""
+    return [percent(score.value if score else None, sign=""), percent_interval(score)]
+
+
+def points_interval(difference: Measured | None) -> str:
+    """Write the interval of a difference in percentage points: −0.3 to +1.5."""
+    if difference is None or difference.interval is None:
+        return MISSING
+    return f"{points(difference.interval[0])} to {points(difference.interval[1])}"
+
+
 def duration(seconds: float | None) -> str:
     """Write a time with sensible digits: 0.31 s, 3.2 s, 58 s, 5.2 min, 2.4 h."""
     if seconds is None:
@@ -181,6 +193,16 @@ def size(size_bytes: float | None) -> str:
     return f"{size_bytes:,.0f}\u00a0bytes"
 
 
+def megabytes(size_bytes: float | None) -> str:
+    """Write a size of files as a number of MB, for a column of them: 14.2."""
+    return MISSING if size_bytes is None else decimal(size_bytes / 1e6, 1)
+
+
+def mebibytes(size_bytes: float | None) -> str:
+    """Write a size in memory as a number of MiB: 13.5."""
+    return MISSING if size_bytes is None else quantity(size_bytes / 2**20)
+
+
 def setting(value: Any) -> str:
     """Write the value of a hyperparameter as its user would type it, without binary noise."""
     match value:
@@ -242,6 +264,11 @@ def listing(items: Sequence[str], word: str = "and") -> str:
     if len(items) <= 1:
         return "".join(items)
     return ", ".join(items[:-1]) + f" {word} {items[-1]}"
+
+
+def capital(words: str) -> str:
+    """Write words with a capital letter first."""
+    return words[:1].upper() + words[1:]
 
 
 def plural(number: int, one: str, many: str = "") -> str:

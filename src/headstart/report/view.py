@@ -6,12 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from headstart.report import (
+    class_tables,
     conclusion_tables,
+    cost_plotting,
+    cost_tables,
+    curve_plotting,
     data_tables,
+    ensemble_tables,
+    kinds,
     lookup,
     numbering,
+    opening,
     plotting,
-    result_tables,
+    score_tables,
+    stage_tables,
+    time_tables,
+    zero_shot_tables,
 )
 from headstart.report.load import Run, load_run
 from headstart.report.records import (
@@ -19,33 +29,12 @@ from headstart.report.records import (
     Block,
     Command,
     Facts,
-    KeyFigure,
     Paragraph,
     ReportView,
     Section,
-    Sentence,
 )
-from headstart.report.text import (
-    count,
-    duration,
-    listing,
-    percent,
-    percent_interval,
-    setting,
-    times,
-)
+from headstart.report.text import capital, listing
 from headstart.types import JsonDict
-
-_TOPICS = {
-    "learning-rate": "Learning rate",
-    "momentum": "Momentum",
-    "model": "Model",
-    "labels": "Labels",
-    "fit": "Fit",
-    "acceleration": "Acceleration",
-    "data": "Data",
-}
-_ABSTRACT_TOPICS = ("data", "model", "labels", "acceleration")
 
 
 def build_view(run_folder: Path) -> ReportView:
@@ -70,15 +59,19 @@ def build_view(run_folder: Path) -> ReportView:
         title=str(experiment.get("title") or name),
         subtitle=f"Experiment {name}{profile}" + (f" · {date}" if date else ""),
         created=str(results.get("created") or ""),
-        abstract=_abstract(results),
-        key_figures=_key_figures(results),
+        abstract=opening.abstract(results),
+        key_figures=opening.key_figures(results),
         sections=tuple(
             section
             for section in (
                 _question(results),
                 _method(results),
                 _results(run),
+                _zero_shot(results),
+                _ensembles(results),
+                _costs(results),
                 _acceleration(results),
+                _discussion(results),
                 _conclusions(results),
                 _targets(results),
                 _repeating(results),
@@ -103,84 +96,6 @@ def _date(created: Any) -> str:
     return f"{moment.day} {moment:%B %Y}"
 
 
-def _recommended(results: JsonDict) -> JsonDict | None:
-    return lookup.model_named(results, (results.get("recommendation") or {}).get("model"))
-
-
-def _shown_in_detail(results: JsonDict) -> JsonDict | None:
-    """Return the recommended model, or the best there is where none was recommended."""
-    ranked = lookup.by_preference(results)
-    return _recommended(results) or (ranked[0] if ranked else None)
-
-
-def _sentences(results: JsonDict) -> tuple[Sentence, ...]:
-    return tuple(
-        Sentence(
-            _TOPICS.get(str(s.get("topic")), str(s.get("topic"))),
-            str(s.get("text")),
-            tuple(str(row) for row in s.get("rows") or ()),
-        )
-        for s in (results.get("recommendation") or {}).get("sentences") or ()
-    )
-
-
-def _abstract(results: JsonDict) -> tuple[str, ...]:
-    """Return the key results: the first sentence on each of the topics that matter most."""
-    said = []
-    sentences = _sentences(results)
-    for topic in _ABSTRACT_TOPICS:
-        said += [s.text for s in sentences if s.topic == _TOPICS[topic]][:1]
-    targets = results.get("targets") or ()
-    if targets:
-        said.append(_targets_met(sum(bool(t.get("met")) for t in targets), len(targets)))
-    if results.get("state") == "partial":
-        said.insert(0, "This run is partial: parts of the study are missing.")
-    if not said:
-        said.append("The run holds no recommendation.")
-    return tuple(said)
-
-
-def _targets_met(met: int, of: int) -> str:
-    if of == 1:
-        return f"The study’s one target is {'met' if met else 'missed'}."
-    if met in (0, of):
-        return f"All {count(of)} targets are met." if met else "No target is met."
-    return f"Of {count(of)} targets {count(met)} {'is' if met == 1 else 'are'} met."
-
-
-def _key_figures(results: JsonDict) -> tuple[KeyFigure, ...]:
-    figures = []
-    model = _shown_in_detail(results) or {}
-    for split in ("test", "val"):
-        score = lookup.metric(model, split, "accuracy")
-        if score is not None:
-            detail = [f"{percent_interval(score)}%"] if score.interval else []
-            detail += [f"{count(score.n)} pictures"] if score.n else []
-            label = f"{lookup.split_word(split).capitalize()} accuracy"
-            figures.append(KeyFigure(label, percent(score.value), ", ".join(detail)))
-            break
-    pairs = [p for p in results.get("comparisons") or () if p.get("speedup") is not None]
-    if pairs:
-        pair = max(pairs, key=lambda p: p["speedup"])
-        detail = []
-        if pair.get("seconds_a") is not None and pair.get("seconds_b") is not None:
-            detail.append(f"{duration(pair['seconds_b'])} → {duration(pair['seconds_a'])}")
-        figures.append(KeyFigure("Acceleration", times(pair["speedup"]), "".join(detail)))
-    targets = results.get("targets") or ()
-    if targets:
-        met = sum(bool(t.get("met")) for t in targets)
-        figures.append(KeyFigure("Targets met", f"{count(met)} of {count(len(targets))}", ""))
-    sizes = lookup.split_sizes(results)
-    if sizes:
-        total = sum(sum(of.values()) for of in sizes.values())
-        classes = len((results.get("data") or {}).get("classes") or ())
-        detail = [f"{count(classes)} classes"] if classes else []
-        figures.append(KeyFigure("Pictures", count(total), "".join(detail)))
-    if results.get("wall_seconds") is not None and len(figures) < 4:
-        figures.append(KeyFigure("Time of the run", duration(results["wall_seconds"]), ""))
-    return tuple(figures)
-
-
 def _question(results: JsonDict) -> Section:
     text = str((results.get("experiment") or {}).get("description") or "")
     blocks: list[Block | None] = [
@@ -196,53 +111,73 @@ def _question(results: JsonDict) -> Section:
 
 
 def _method(results: JsonDict) -> Section:
-    entries = lookup.models(results)
-    differing = set(lookup.differing(entries)) if entries else set()
-    common = {
-        k: v
-        for k, v in (lookup.hyperparameters(entries[0]) if entries else {}).items()
-        if k not in differing
-    }
+    trained = kinds.trained(results)
+    hidden = ("from_scratch", *(stage_tables.SHOWN if kinds.staged(results) else ()))
+    common = {k: v for k, v in lookup.shared(trained).items() if k not in hidden}
     names = lookup.setting_names(list(common))
-    items = tuple((names[k][:1].upper() + names[k][1:], setting(v)) for k, v in common.items())
-    blocks: list[Block | None] = []
-    modes = {str(m.get("mode")) for m in entries}
-    if "standard" in modes and "cached" in modes:
-        blocks.append(
-            Paragraph(
-                "Every model is a frozen backbone with a new, trained head. In standard mode the "
-                "backbone runs at every training step; in cached mode its output is computed once "
-                "per picture, stored, and read back at every step. The mathematics is the same."
-            )
-        )
-    elif entries:
-        blocks.append(
-            Paragraph("Every model is a frozen backbone with a new head, which alone is trained.")
-        )
-    blocks += [data_tables.backbones(results), result_tables.models(results)]
+    items = tuple((capital(names[k]), text) for k, text in common.items())
+    blocks: list[Block | None] = [Paragraph(text) for text in _way_of_training(results)]
+    blocks += [
+        data_tables.backbones(results),
+        score_tables.models(results),
+        stage_tables.stages(results),
+    ]
+    table, shared = stage_tables.settings(results)
+    blocks.append(table)
+    if shared.items:
+        blocks += [Paragraph("All stages share these settings:"), shared]
     if items:
         blocks += [Paragraph("All models share these settings:"), Facts(items, priority=4)]
     return _section("method", "Method", blocks)
 
 
+def _way_of_training(results: JsonDict) -> list[str]:
+    """Say how the models came about."""
+    trained = kinds.trained(results)
+    modes = {str(m.get("mode")) for m in trained}
+    two_ways = "standard" in modes and "cached" in modes
+    if kinds.staged(results):
+        said = [
+            "A training goes through stages. In each of them everything up to the cut is frozen, "
+            "and what comes after it is trained. What is frozen gives the same features for a "
+            "picture at every step, so they are either stored once or computed again."
+        ]
+        if any(kinds.from_scratch(m) for m in trained):
+            said[0] += (
+                " A model from scratch has the same architecture, begins with random weights, and "
+                "trains all of it."
+            )
+        return said
+    if two_ways:
+        return [
+            "Every model is a frozen backbone with a new, trained head. In standard mode the "
+            "backbone runs at every training step; in cached mode its output is computed once "
+            "per picture, stored, and read back at every step. The mathematics is the same."
+        ]
+    if trained:
+        many = "Every model" if len(trained) == len(lookup.models(results)) else "A trained model"
+        return [f"{many} is a frozen backbone with a new head, which alone is trained."]
+    return []
+
+
 def _results(run: Run) -> Section:
     results = run.results
     blocks: list[Block | None] = []
-    model = _shown_in_detail(results)
-    scores = result_tables.scores(results, (_recommended(results) or {}).get("name"))
+    model = opening.shown_in_detail(results)
+    scores = score_tables.scores(results, (opening.recommended(results) or {}).get("name"))
     if scores is not None:
         blocks.append(Paragraph(_conventions(results)))
-    blocks += [scores, plotting.labels_chart(results), plotting.model_curves(run)]
+    blocks += [scores, plotting.labels_chart(results), curve_plotting.model_curves(run)]
     blocks += plotting.sweep_charts(results)
     for sweep in results.get("sweeps") or ():
-        blocks += [result_tables.sweep(sweep), plotting.sweep_curves(run, sweep)]
+        blocks += [score_tables.sweep(sweep), curve_plotting.sweep_curves(run, sweep)]
     if model is not None:
         blocks += [
-            result_tables.per_class(model),
+            class_tables.per_class(results, model),
             plotting.confusion(results, model),
-            result_tables.worst_pairs(results, model),
+            class_tables.worst_pairs(results, model),
         ]
-    blocks.append(result_tables.per_class_of_all(results))
+    blocks.append(class_tables.per_class_of_all(results))
     return _section("results", "Results", blocks)
 
 
@@ -253,6 +188,43 @@ def _conventions(results: JsonDict) -> str:
     return text + "No model has a validation score: the test split chose, and so flatters."
 
 
+def _zero_shot(results: JsonDict) -> Section:
+    return _section(
+        "zero-shot",
+        "Pretrained classifiers as they are",
+        (
+            zero_shot_tables.opening(results),
+            zero_shot_tables.scores(results),
+            *zero_shot_tables.pictures(results),
+        ),
+    )
+
+
+def _ensembles(results: JsonDict) -> Section:
+    return _section(
+        "ensembles",
+        "Ensembles",
+        (
+            ensemble_tables.opening(results),
+            ensemble_tables.gains(results, (opening.recommended(results) or {}).get("name")),
+            ensemble_tables.members(results),
+            ensemble_tables.pairs(results),
+        ),
+    )
+
+
+def _costs(results: JsonDict) -> Section:
+    return _section(
+        "costs",
+        "Size and cost",
+        (
+            cost_tables.costs(results, (opening.recommended(results) or {}).get("name")),
+            cost_plotting.trade(results),
+            stage_tables.costs(results),
+        ),
+    )
+
+
 def _acceleration(results: JsonDict) -> Section:
     pairs = results.get("comparisons") or ()
     timed = any(p.get("speedup") is not None for p in pairs)
@@ -260,21 +232,26 @@ def _acceleration(results: JsonDict) -> Section:
         "acceleration",
         "Acceleration" if timed else "Comparisons and time",
         (
-            result_tables.comparisons(results),
+            time_tables.comparisons(results),
             plotting.time_chart(results),
-            result_tables.times_of_models(results),
+            time_tables.times_of_models(results),
         ),
     )
 
 
+def _discussion(results: JsonDict) -> Section:
+    sentences = opening.discussion(results)
+    return _section("discussion", "Discussion", (Advice(sentences) if sentences else None,))
+
+
 def _conclusions(results: JsonDict) -> Section:
-    sentences = _sentences(results)
+    sentences = opening.sentences(results)
     return _section(
         "conclusions",
         "Conclusions and recommended values",
         (
             Advice(sentences) if sentences else None,
-            conclusion_tables.recommended_values(results, _recommended(results)),
+            conclusion_tables.recommended_values(results, opening.recommended(results)),
         ),
     )
 

@@ -1,0 +1,190 @@
+"""Tables of what each model reached: scores of all, and the members of a sweep."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headstart.report import kinds, lookup, stage_tables
+from headstart.report.records import Column, Row, Table
+from headstart.report.text import (
+    MISSING,
+    align,
+    capital,
+    count,
+    decimal,
+    durations,
+    percent,
+    percent_cells,
+    setting,
+)
+from headstart.types import JsonDict
+
+_FEW_MEMBERS = 12
+
+
+def scores(results: JsonDict, recommended: str | None) -> Table | None:
+    """Return the scores of all models, validation before test."""
+    models = lookup.models(results)
+    if not models:
+        return None
+    present = [
+        s for s in ("val", "test") if any(lookup.metric(m, s, "accuracy") for m in models)
+    ] or ["test"]
+    losses = [lookup.metric(m, "test", "loss") for m in models]
+    f1 = [lookup.metric(m, "test", "f1_macro") for m in models]
+    unit, seconds = durations([lookup.training_seconds(m) for m in models])
+    # How far training accuracy lies above test accuracy matters where layers were released.
+    train = [lookup.metric(m, "train", "accuracy") for m in models]
+    trained = kinds.staged(results) and any(train)
+    columns = [Column("Model")]
+    if trained:
+        columns.append(Column("value", "right", "Training accuracy, %"))
+    for split in present:
+        group = f"{lookup.split_word(split).capitalize()} accuracy, %"
+        columns += [Column("value", "right", group), Column("95% interval", "right", group)]
+    extra: list[tuple[Column, Sequence[str]]] = []
+    if any(losses):
+        texts = [decimal(s.value if s else None, 3) for s in losses]
+        extra.append((Column("Test loss", "right"), texts))
+    if any(f1):
+        texts = [percent(s.value if s else None, sign="") for s in f1]
+        extra.append((Column("Macro F1, %", "right"), texts))
+    if any(text != MISSING for text in seconds):
+        extra.append((Column(f"Time, {unit}", "right"), seconds))
+    rows = []
+    for i, model in enumerate(models):
+        cells = [str(model.get("title") or model["name"])]
+        if not lookup.complete(model):
+            cells[0] += f" ({model.get('state')})"
+        if trained:
+            cells += percent_cells(train[i])[:1]
+        for split in present:
+            cells += percent_cells(lookup.metric(model, split, "accuracy"))
+        cells += [texts[i] for _, texts in extra]
+        rows.append(
+            Row(
+                tuple(cells),
+                refs=(f"models/{model['name']}",),
+                strong=model["name"] == recommended,
+                label=str(model.get("part") or ""),
+            )
+        )
+    parts = [row.label for row in rows]
+    if len(set(parts)) < len(parts) or any(len(part) != 1 for part in parts):
+        rows = [_unlabelled(row) for row in rows]
+    messages = [
+        f"{m.get('title') or m['name']}: {m['message']}." for m in models if m.get("message")
+    ]
+    return Table(
+        key="scores",
+        caption="Scores of all models"
+        + ("; the recommended one is set in bold." if recommended is not None else "."),
+        columns=(*columns, *(column for column, _ in extra)),
+        rows=tuple(rows),
+        note=" ".join(messages),
+        priority=1,
+    )
+
+
+def _unlabelled(row: Row) -> Row:
+    return Row(row.cells, row.refs, row.strong)
+
+
+def models(results: JsonDict) -> Table | None:
+    """Return how the models differ: mode, backbone, settings, trained parameters, epochs."""
+    entries = kinds.trained(results)
+    if not entries:
+        return None
+    hidden = stage_tables.SHOWN if kinds.staged(results) else ()
+    keys = [k for k in lookup.differing(entries) if k not in hidden]
+    names = lookup.setting_names(keys)
+    columns: list[tuple[Column, Sequence[str]]] = [
+        (Column("Model"), [str(m.get("title") or m["name"]) for m in entries]),
+        (Column("Mode"), [str(m.get("mode") or MISSING) for m in entries]),
+    ]
+    keyed = {str(b.get("key")): str(b.get("name")) for b in results.get("backbones") or ()}
+    if len(keyed) > 1:
+        used = [keyed.get(str(m.get("backbone")), str(m.get("backbone"))) for m in entries]
+        columns.append((Column("Backbone"), used))
+    for key in keys:
+        texts = align(lookup.settings_text(entries, key))
+        columns.append((Column(capital(names[key]), "right"), texts))
+    labels = [m.get("labels_per_class") for m in entries]
+    if any(labels):
+        columns.append((Column("Labels per class", "right"), [count(n) for n in labels]))
+    trained = [m.get("parameters_trainable") for m in entries]
+    # How many a stage trains is in the table of stages.
+    if any(n is not None for n in trained) and not hidden:
+        columns.append((Column("Trained parameters", "right"), [count(n) for n in trained]))
+    epochs = [[s.get("epochs") or 0 for s in m.get("stages") or ()] for m in entries]
+    if any(epochs):
+        run = [" + ".join(count(n) for n in of) or MISSING for of in epochs]
+        columns.append((Column("Epochs run", "right"), run))
+    return Table(
+        key="models",
+        caption="Models, and the settings in which they differ.",
+        columns=tuple(column for column, _ in columns),
+        rows=tuple(Row(tuple(texts[i] for _, texts in columns)) for i in range(len(entries))),
+        priority=3,
+    )
+
+
+def sweep(entry: JsonDict) -> Table:
+    """Return a sweep's members in the order of the grid; where they are many, the best first."""
+    split = (entry.get("select") or {}).get("split") or "val"
+    members = list(enumerate(entry.get("members") or ()))
+    caption = f"Sweep “{entry.get('title') or entry['name']}”"
+    if len(members) > _FEW_MEMBERS:
+        members.sort(key=lambda im: -_value(im[1], split))
+        caption += ", best first"
+    keys = list(lookup.axes(entry))
+    names = lookup.setting_names(keys)
+    axes = [align([setting(m["values"].get(k)) for _, m in members]) for k in keys]
+    word = lookup.split_word(split)
+    group = f"{word.capitalize()} accuracy, %"
+    extra = [
+        s for s in ("train", "test") if any(lookup.metric(m, s, "accuracy") for _, m in members)
+    ]
+    rows = []
+    for i, (index, member) in enumerate(members):
+        refs = [f"sweeps/{entry['name']}/{index}"]
+        if member.get("best"):
+            refs.append(f"sweeps/{entry['name']}")
+        loss = lookup.metric(member, split, "loss")
+        others = [lookup.metric(member, s, "accuracy") for s in extra]
+        rows.append(
+            Row(
+                (
+                    *(texts[i] for texts in axes),
+                    *percent_cells(lookup.metric(member, split, "accuracy")),
+                    decimal(loss.value if loss else None, 3),
+                    *(percent(s.value if s else None, sign="") for s in others),
+                    "best" if member.get("best") else _state(member),
+                ),
+                refs=tuple(refs),
+                strong=bool(member.get("best")),
+            )
+        )
+    return Table(
+        key=f"sweep-{entry['name']}",
+        caption=f"{caption} ({entry.get('mode')} mode)." if entry.get("mode") else f"{caption}.",
+        columns=(
+            *(Column(capital(names[k]), "right") for k in keys),
+            Column("value", "right", group),
+            Column("95% interval", "right", group),
+            Column(f"{word.capitalize()} loss", "right"),
+            *(Column(f"{capital(lookup.split_word(s))} accuracy, %", "right") for s in extra),
+            Column("Outcome"),
+        ),
+        rows=tuple(rows),
+        refs=(f"sweeps/{entry['name']}",),
+        priority=2,
+    )
+
+
+def _value(member: Mapping[str, Any], split: str) -> float:
+    score = lookup.metric(member, split, "accuracy")
+    return -1.0 if score is None else score.value
+
+
+def _state(member: Mapping[str, Any]) -> str:
+    return "" if lookup.complete(member) else str(member.get("state"))
