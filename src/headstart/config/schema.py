@@ -99,7 +99,9 @@ class Timing(Strict):
 
     measure: bool = True
     """Measure it, once for each architecture: the network's forward pass over the test split."""
-    repeats: Count = 1
+    samples: Count | None = 500
+    """Pictures that are timed at most, the first ones; null: the whole test split."""
+    repeats: Count = 3
     """Passes; the median counts."""
     batch_size: Count = 32
 

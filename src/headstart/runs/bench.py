@@ -108,18 +108,21 @@ class Bench:
         """Time the prediction step over the test split, once for each architecture.
 
         Args:
-            architecture: Says what is computed; networks with the same words take the same time.
+            architecture: What is computed besides the backbone, in words: networks with the same
+                words take the same time.
             network: Modules that follow each other, [b, 3, h, w] -> logits, on the device.
 
         Returns:
             What results.json keeps, or None where it is not measured.
         """
-        rows = np.asarray(self.dataset.splits["test"])
+        rows = np.asarray(self.dataset.splits["test"])[: self.timing.samples]
         if not self.timing.measure or not len(rows):
             return None
-        if architecture not in self.memory.timings:
-            self.memory.timings[architecture] = self._time(network, rows)
-        return self.memory.timings[architecture]
+        spec = self.backbone.input_spec
+        key = f"{self.backbone.name} {spec.height}x{spec.width} {architecture}"
+        if key not in self.memory.timings:
+            self.memory.timings[key] = self._time(network, rows)
+        return self.memory.timings[key]
 
     @torch.inference_mode()
     def _time(self, network: Sequence[nn.Module], rows: IntArray) -> JsonDict:

@@ -1,6 +1,5 @@
 """One part of a study, from features to predictions."""
 
-import json
 import time
 
 import numpy as np
@@ -65,8 +64,8 @@ def run_part(name: str, part: schema.TrainedPart, bench: Bench) -> PartResult:
             for split in SPLITS
             if len(splits[split])
         }
-        head = json.dumps(part.head.model_dump(mode="json"), sort_keys=True)
-        words = f"{bench.config.model_dump_json()} {bench.cut} {head}"
+        spec = build.head_spec(part.head)
+        words = f"{bench.cut} {spec.hidden} {spec.normalization}"
         prediction = bench.time(words, candidate.network(bench))
     return PartResult(
         part=part if best is None else build.with_values(part, trained.members[best].values),

@@ -98,6 +98,7 @@ def run(
         "created": now.isoformat(timespec="seconds"),
         "only": list(only),
         "allow_network": allow_network,
+        "working_folder": str(Path.cwd()),
         "fingerprint": prepared.dataset.fingerprint,
         "wall_seconds": 0.0,
     }
@@ -140,7 +141,7 @@ def resume(
         raise RunError(
             f"{folder}: expected the folder of a run ({RUN_NAME} is missing or damaged): {error}"
         ) from error
-    study = load_experiment(folder / "experiment.yaml")
+    study = _found_again(load_experiment(folder / "experiment.yaml"), about["working_folder"])
     prepared = Study.prepare(
         study,
         plan_parts(study, about["only"]),
@@ -156,6 +157,18 @@ def resume(
             "labels have changed; start a new run with `headstart run`"
         )
     return _execute(prepared, folder, about)
+
+
+def _found_again(study: schema.Experiment, working_folder: str) -> schema.Experiment:
+    """Return a study whose relative data path counts from where the run began."""
+    data = study.data
+    if not isinstance(data, schema.PathData | schema.TorchvisionData) or data.path is None:
+        return study
+    path = Path(data.path).expanduser()
+    if path.is_absolute() or path.exists():
+        return study
+    there = data.model_copy(update={"path": str(Path(working_folder) / path)})
+    return study.model_copy(update={"data": there})
 
 
 def _execute(study: Study, folder: Path, about: JsonDict) -> RunResult:

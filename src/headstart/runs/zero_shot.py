@@ -92,7 +92,6 @@ def run_zero_shot(name: str, part: schema.ZeroShotPart, bench: Bench) -> PartRes
                 for position in _shown(name, part, dataset)
             ]
     total, size_bytes = parameters_of(backbone, pooled, classifier)
-    words = f"zero-shot {bench.config.model_dump_json()}"
     return PartResult(
         part=part,
         members=(),
@@ -101,7 +100,7 @@ def run_zero_shot(name: str, part: schema.ZeroShotPart, bench: Bench) -> PartRes
         predictions=predictions,
         wall_seconds=time.perf_counter() - start,
         extraction_seconds=seconds,
-        prediction=bench.time(words, (backbone.prefix(pooled), classifier)),
+        prediction=bench.time("own classifier", (backbone.prefix(pooled), classifier)),
         special={
             "classes": _CLASSES,
             "mapped": len(places),
