@@ -10,7 +10,7 @@
     ├── EngineError                 no engine could run the frozen forward pass correctly
     ├── MissingExtraError           an optional package is not installed
     ├── RunError                    a run folder that is missing or not a run, or a part that failed
-    └── Interrupted                 somebody asked the program to stop, and it is safe to
+    └── StoppedError                somebody asked the program to stop, and it is safe to
 
 A message says what was expected, what came, and what to do.
 """
@@ -59,8 +59,8 @@ class RunError(HeadstartError):
     """A run folder is missing or not a run, or one of its parts failed."""
 
 
-class Interrupted(HeadstartError):
-    """Somebody asked the program to stop; everything is saved, and the message says how to go on."""
+class StoppedError(HeadstartError):
+    """Somebody asked the program to stop: everything is saved, and it can go on."""
 
 
 def nearest(name: str, choices: Iterable[str], limit: int = 3) -> str:

@@ -91,7 +91,7 @@ def backbone(request: pytest.FixtureRequest) -> Iterator[Backbone]:
 
 
 def head_cut(backbone: Backbone, cut: str) -> str:
-    """The pooled features; below VGG16's fully connected layers, for time, what those would read."""
+    """The pooled features; below VGG16's fully connected layers, for time, what they read."""
     stages = backbone.stages
     if "features.30" in stages and (
         cut == INPUT or stages.index(cut) < stages.index("features.30")

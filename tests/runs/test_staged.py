@@ -13,7 +13,7 @@ from headstart import resume, run
 from headstart._util.progress import SilentProgress
 from headstart._util.stopping import Stop
 from headstart.backbones.registry import load_backbone
-from headstart.errors import ConfigError, Interrupted, RunError
+from headstart.errors import ConfigError, RunError, StoppedError
 from headstart.predict import Predictor, load_model
 
 HEADER = """
@@ -116,6 +116,10 @@ def test_what_is_frozen_stays_and_what_is_trained_is_saved(go: Callable, photos:
     predictor = Predictor.load(folder, device=torch.device("cpu"))
     shares = table[[c for c in table if c.startswith("p_")]].to_numpy()
     assert np.allclose(predictor.predict(pictures), shares, atol=1e-4)
+    # The same as scikit-learn would ask it, from paths.
+    paths = [photos / name for name in table.name]
+    assert np.allclose(predictor.predict_proba(paths), shares, atol=1e-4)
+    assert predictor.classes_.tolist() == ["blue", "green", "red"]
 
 
 def test_from_scratch_trains_everything_under_the_same_budget(go: Callable) -> None:
@@ -201,7 +205,7 @@ def test_stopped_and_resumed_says_how_and_ends_the_same(
 ) -> None:
     whole, _ = go(STOPPED)
     stop = Stop()
-    with pytest.raises(Interrupted, match=r"go on with: headstart resume .*staged-") as caught:
+    with pytest.raises(StoppedError, match=r"go on with: headstart resume .*staged-") as caught:
         run(
             tmp_path / "staged.yaml",
             out=tmp_path / "again",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from headstart.errors import Interrupted
+from headstart.errors import StoppedError
 from headstart.types import Progress
 
 
@@ -30,10 +30,10 @@ class Stop:
         """End the work here if somebody asked.
 
         Raises:
-            Interrupted: Somebody did.
+            StoppedError: Somebody did.
         """
         if self._event.is_set():
-            raise Interrupted("stopped as you asked")
+            raise StoppedError("stopped as you asked")
 
 
 @contextmanager

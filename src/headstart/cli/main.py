@@ -9,7 +9,7 @@ import sys
 import typer
 
 from headstart.cli import cache, check, data, experiments, run
-from headstart.errors import HeadstartError, Interrupted
+from headstart.errors import HeadstartError, StoppedError
 
 app = typer.Typer(
     name="headstart",
@@ -53,7 +53,7 @@ def main() -> None:
     """Run the command line; an error that a user can mend is one message and exit status 2."""
     try:
         app()
-    except Interrupted as error:
+    except StoppedError as error:
         print(f"headstart: {error}", file=sys.stderr)
         sys.exit(130)
     except HeadstartError as error:

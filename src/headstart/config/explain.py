@@ -59,7 +59,7 @@ def explain(error: ValidationError, root: type[BaseModel]) -> list[Problem]:
     Returns:
         One problem for each error, in the order of the file.
     """
-    items = [dict(item) for item in error.errors(include_url=False)]
+    items: list[dict[str, Any]] = [dict(item) for item in error.errors(include_url=False)]
     places = [item["loc"] for item in items]
 
     def echoed(item: dict[str, Any]) -> bool:

@@ -57,9 +57,10 @@ class Tail(nn.Module):
             if name in self._trained:
                 for parameter in backbone.releasable(module):
                     parameter.requires_grad_(True)
-            for norm in _norms(module):
-                if batch_norm != "follow":
-                    norm.requires_grad_(batch_norm == "train")
+            for norm in _norms(module) if batch_norm != "follow" else ():
+                norm.requires_grad_(False)
+                for parameter in backbone.releasable(norm) if batch_norm == "train" else ():
+                    parameter.requires_grad_(True)
         head.requires_grad_(True)
         # A copy of the memory layout that convolutions are fastest in; the values stay.
         self.stages.to(memory_format=torch.channels_last)

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from headstart._util.devices import full_float32
 from headstart.backbones.base import INPUT, Backbone
 from headstart.backbones.registry import load_backbone
 from headstart.data.image import decode, transform
-from headstart.errors import WeightsError
+from headstart.errors import DataError, WeightsError
 from headstart.predict.saved import TrainedModel, load_model
 from headstart.types import FloatArray
 
@@ -70,6 +71,35 @@ class Predictor:
             image_size=spec.height if spec.height == spec.width else None,
         )
         return cls(trained, backbone, device)
+
+    @property
+    def classes_(self) -> npt.NDArray[np.str_]:
+        """Class names in the order of the columns, as scikit-learn calls them."""
+        return np.array(self.model.classes)
+
+    def predict_proba(self, pictures: Sequence[bytes | str | Path]) -> FloatArray:
+        """Return class probabilities of files or encoded pictures, as scikit-learn calls it.
+
+        So a model of a run can vote beside other classifiers (`estimators.PrefitEnsemble`).
+
+        Args:
+            pictures: Paths or encoded pictures, n of them.
+
+        Returns:
+            float32, shape [n, classes]; rows sum to 1.
+
+        Raises:
+            DataError: A picture cannot be read or decoded.
+        """
+        rows = []
+        for picture in pictures:
+            try:
+                data = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
+                rows.append(self.predict([data]))
+            except (DataError, OSError) as error:
+                where = "a picture" if isinstance(picture, bytes) else str(picture)
+                raise DataError(f"{where}: {error}") from error
+        return np.concatenate(rows)
 
     @torch.inference_mode()
     def predict(self, pictures: Sequence[bytes]) -> FloatArray:

@@ -190,7 +190,7 @@ class StoppableProgress:
 
     @contextmanager
     def task(self, description: str, total: int, unit: str) -> Iterator[Task]:
-        """Open a task that ends with `Interrupted` where somebody asks to stop."""
+        """Open a task that ends with `StoppedError` where somebody asks to stop."""
         with self.inner.task(description, total, unit) as task:
             yield _StoppableTask(task, self.stop)
 

@@ -39,7 +39,7 @@ def run_part(name: str, part: schema.TrainedPart, bench: Bench) -> PartResult:
 
     Raises:
         FrozenStateError: Something that was frozen changed while the rest was trained.
-        Interrupted: Somebody asked to stop; the checkpoint is written.
+        StoppedError: Somebody asked to stop; the checkpoint is written.
     """
     splits = {**bench.dataset.splits, "train": train_rows(bench.dataset, part)}
     start = time.perf_counter()

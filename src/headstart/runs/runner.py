@@ -12,7 +12,7 @@ from headstart._util.devices import resolve_device
 from headstart._util.stopping import Stop
 from headstart.config import schema
 from headstart.config.load import load_experiment
-from headstart.errors import ConfigError, Interrupted, RunError
+from headstart.errors import ConfigError, RunError, StoppedError
 from headstart.report import render
 from headstart.runs import record
 from headstart.runs.plan import plan_parts
@@ -69,7 +69,7 @@ def run(
 
     Raises:
         HeadstartError: The experiment, data or weights are not as needed; nothing was trained.
-        Interrupted: Somebody asked to stop; the message says how to go on.
+        StoppedError: Somebody asked to stop; the message says how to go on.
     """
     show = show if show is not None else progress.for_terminal()
     if isinstance(experiment, schema.Experiment):
@@ -132,7 +132,7 @@ def resume(
 
     Raises:
         RunError: The folder is no run, or the data have changed since.
-        Interrupted: Somebody asked to stop again.
+        StoppedError: Somebody asked to stop again.
     """
     folder = Path(folder)
     try:
@@ -176,9 +176,9 @@ def _execute(study: Study, folder: Path, about: JsonDict) -> RunResult:
     started = time.perf_counter() - about["wall_seconds"]
     try:
         results = study.execute(folder, about, started)
-    except Interrupted as error:
+    except StoppedError as error:
         go_on = f"headstart resume {shlex.quote(str(folder))}"
-        raise Interrupted(f"{error}; go on with: {go_on}") from error
+        raise StoppedError(f"{error}; go on with: {go_on}") from error
     finally:
         about = {**about, "wall_seconds": round(time.perf_counter() - started, 3)}
         files.write_json(folder / RUN_NAME, about)

@@ -124,7 +124,7 @@ def train_staged(
 
     Raises:
         FrozenStateError: Something that was frozen has changed.
-        Interrupted: Somebody asked to stop; the checkpoint is written.
+        StoppedError: Somebody asked to stop; the checkpoint is written.
     """
     out = Trained([], {})
     values = build.members_of(part)

@@ -128,7 +128,7 @@ class Study:
             The results.
 
         Raises:
-            Interrupted: Somebody asked to stop; what is done is kept.
+            StoppedError: Somebody asked to stop; what is done is kept.
         """
         header = self._header(about)
         for name in self.planned:

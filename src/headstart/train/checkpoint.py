@@ -50,7 +50,7 @@ class Checkpoint(Protocol):
 
     @property
     def stopping(self) -> bool:
-        """Whether somebody asked the program to stop: save, and raise `Interrupted`."""
+        """Whether somebody asked the program to stop: save, and raise `StoppedError`."""
         ...
 
     def load(self) -> Saved | None:

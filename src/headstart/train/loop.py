@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart._util.seeding import seed_of
-from headstart.errors import Interrupted
+from headstart.errors import StoppedError
 from headstart.train.checkpoint import Checkpoint, Saved
 from headstart.train.figures import count_right, denominator, evaluate, loss_sums
 from headstart.train.gradients import Average, LossScale, clip
@@ -108,7 +108,7 @@ def fit(
         How each member's training ended.
 
     Raises:
-        Interrupted: Somebody asked the program to stop; the checkpoint is written.
+        StoppedError: Somebody asked the program to stop; the checkpoint is written.
         ValueError: Several members in float16: one whose loss is lost would hold up the others.
     """  # noqa: DOC405
     if plan.precision == "float16" and len(plan.learning_rates) > 1:
@@ -227,7 +227,7 @@ class _Run:
             if self.checkpoint is not None and self.checkpoint.due():
                 self.checkpoint.save(*self.snapshot())
                 if self.checkpoint.stopping:
-                    raise Interrupted(f"stopped in epoch {self.epoch}, after step {self.step}")
+                    raise StoppedError(f"stopped in epoch {self.epoch}, after step {self.step}")
         self.seconds = time.perf_counter() - start
         return True
 

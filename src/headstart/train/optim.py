@@ -319,8 +319,8 @@ class _Grouped:
         for key, value in state.items():
             index, _, name = key.partition(".")
             p = self._parameters[int(index)]
-            # torch keeps the count of steps on the CPU and everything else with the parameter, in
-            # its memory layout too: sums in another order would differ in their last bits.
+            # torch keeps the count of steps on the CPU, and everything else where the parameter is
+            # and in its memory layout: a step then runs the same code as before the pause.
             self._torch.state[p][name] = (
                 value.clone() if name == "step" else torch.empty_like(p.detach()).copy_(value)
             )
