@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from train_tools import CLASSES, CPU, WIDTH, Table, data, drain
 
 from headstart.heads import BatchedHead, HeadSpec, build_head, take_member
 from headstart.train import (
@@ -20,52 +21,21 @@ from headstart.train import (
 )
 from headstart.train.source import epoch_order
 
-CPU = torch.device("cpu")
-WIDTH, CLASSES = 16, 4
-
-
-class Table:
-    """Features in memory."""
-
-    def __init__(self, table: np.ndarray) -> None:
-        self._table = table
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._table.shape[1:]
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def gather(self, positions: np.ndarray) -> np.ndarray:
-        return self._table[positions]
-
-
-def data(n: int = 160) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, CLASSES, n)
-    centres = rng.normal(size=(CLASSES, WIDTH))
-    features = (centres[labels] + rng.normal(size=(n, WIDTH))).astype(np.float32)
-    rows = np.arange(n)
-    return features, labels, {"train": rows[:101], "val": rows[101:130], "test": rows[130:]}
+SPLITS = {"train": np.arange(101), "val": np.arange(101, 130), "test": np.arange(130, 160)}
 
 
 def train(spec, members, seeds, *, kind="sgd", resident=True, monkeypatch=None, **plan):
-    features, labels, splits = data()
+    features, labels = data()
     if not resident:
         monkeypatch.setattr("headstart.train.source.RESIDENT_BYTES", 0)
-    source = CachedSource(Table(features), labels, splits, seeds=seeds, batch_size=20, device=CPU)
+    source = CachedSource(Table(features), labels, SPLITS, seeds=seeds, batch_size=20, device=CPU)
     head = build_head(spec, WIDTH, CLASSES, seeds)
     optimizer = build_optimizer(kind, list(head.parameters()), members)
     options = {"epochs": 6, "schedule": ScheduleSpec(), "keep": "last", **plan}
     rates = tuple(m.learning_rate for m in members)
     steps = fit(head, optimizer, source, TrainPlan(learning_rates=rates, **options))
-    records = []
-    while True:
-        try:
-            records.append(next(steps))
-        except StopIteration as end:
-            return head, source, records, end.value
+    records, outcomes = drain(steps)
+    return head, source, records, outcomes
 
 
 def close(a: BatchedHead, b: BatchedHead) -> None:
@@ -93,7 +63,7 @@ def test_a_sweep_as_one_batch_equals_its_members_alone(kind, spec, seeds) -> Non
 
 
 def test_it_equals_a_plain_pytorch_loop() -> None:
-    features, labels, splits = data()
+    features, labels = data()
     member = Hyperparameters(learning_rate=0.05, momentum=0.9)
     weights = (1.0, 2.0, 0.5, 1.5)
     head, _, records, _ = train(
@@ -108,14 +78,14 @@ def test_it_equals_a_plain_pytorch_loop() -> None:
     loss_of = nn.CrossEntropyLoss(weight=torch.tensor(weights), label_smoothing=0.1)
     x, y = torch.from_numpy(features), torch.from_numpy(labels)
     for epoch in range(1, 7):
-        order = splits["train"][epoch_order(101, 7, epoch)]
+        order = SPLITS["train"][epoch_order(101, 7, epoch)]
         for at in range(0, 101, 20):
             rows = torch.from_numpy(order[at : at + 20])
             optimizer.zero_grad()
             loss_of(linear(x[rows]), y[rows]).backward()
             optimizer.step()
     torch.testing.assert_close(head.layers[0].weight[0], linear.weight, rtol=1e-4, atol=1e-5)
-    val = torch.from_numpy(splits["val"])
+    val = torch.from_numpy(SPLITS["val"])
     expected = nn.functional.cross_entropy(linear(x[val]), y[val])
     assert records[-1].split == "val"
     assert records[-1].loss == pytest.approx(expected.item(), rel=1e-4)

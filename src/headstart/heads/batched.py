@@ -81,7 +81,8 @@ class BatchedNorm(nn.Module):
             self.register_buffer("running_var", torch.ones(members, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise [b, width] or [M, b, width] to [M, b, width]."""
+        """Normalise [b, width] or [M, b, width] to [M, b, width], in float32."""
+        x = x.float()
         if self.kind == "layer":
             mean = x.mean(dim=-1, keepdim=True)
             var = x.var(dim=-1, keepdim=True, unbiased=False)
