@@ -53,6 +53,10 @@ def test_each_way_to_say_what_is_trained(tmp_path: Path) -> None:
         ("head: {kind: logistic}, stages: [{}]", "a.head.kind: expected linear or mlp"),
         ("head: {kind: logistic}, from_scratch: true", "a.head.kind: expected linear or mlp"),
         ("mode: standard, stages: [{}]", "a.mode: expected nothing in a training with stages"),
+        (
+            "optimizer: {kind: sgd}, stages: [{optimizer: {kind: sgd, nesterov: true}}]",
+            "a.stages.0.optimizer.nesterov: expected a momentum above 0",
+        ),
         ("stages: [{ema: 1.0}]", "a.stages.0.ema: expected a number below 1"),
     ],
 )
@@ -61,6 +65,30 @@ def test_what_cannot_be(tmp_path: Path, part: str, message: str) -> None:
         load(tmp_path, f"  a: {{kind: model, {part}}}")
     assert "1 problem" in str(caught.value)
     assert message in str(caught.value)
+
+
+def test_a_sweep_of_settings_that_every_stage_overrides(tmp_path: Path) -> None:
+    sweep = "kind: sweep, grid: {optimizer.learning_rate: [0.1, 0.01]}"
+    with pytest.raises(ConfigError, match=r"a.grid: expected a stage without an optimizer"):
+        load(tmp_path, f"  a: {{{sweep}, stages: [{{optimizer: {{kind: sgd}}}}]}}")
+    load(tmp_path, f"  a: {{{sweep}, stages: [{{optimizer: {{kind: sgd}}}}, {{trainable: all}}]}}")
+
+
+def test_one_setting_of_a_stage_on_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "stages.yaml"
+    path.write_text(HEADER + "  a: {kind: model, stages: [{epochs: 4}, {trainable: all}]}")
+    study = load_experiment(
+        path,
+        overrides=("parts.a.stages.1.epochs=3", "parts.a.stages.1.optimizer.kind=adam"),
+    )
+    part = study.parts["a"]
+    assert isinstance(part, ModelPart)
+    assert part.stages is not None
+    assert [stage.epochs for stage in part.stages] == [4, 3]
+    assert part.stages[1].optimizer is not None
+    assert part.stages[1].optimizer.kind == "adam"
+    with pytest.raises(ConfigError, match=r"stages.2.epochs: expected a number from 0 to 1"):
+        load_experiment(path, overrides=("parts.a.stages.2.epochs=3",))
 
 
 def test_stored_views_of_an_augmentation_are_fine(tmp_path: Path) -> None:

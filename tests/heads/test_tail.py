@@ -316,3 +316,34 @@ def test_sizes_of_stages() -> None:
     assert list(sizes) == list(backbone.stages[: backbone.stages.index("layer3.0") + 1])
     assert sizes["stem"] == 3 * 16 * 9 + 2 * 16
     assert sizes["layer3.0"] == (32 + 64) * 64 * 9 + 4 * 64
+
+
+def test_what_is_promised_to_stay_is_all_that_does_not_move() -> None:
+    for trained, rule in ((("layer3.1",), "follow"), (STAGES, "frozen"), (("layer3.0",), "frozen")):
+        tail = tail_of(network(), trained, rule)
+        fixed = {id(t) for t in [*tail.fixed().parameters(), *tail.fixed().buffers()]}
+        names = {
+            f"{stage}|{name}"
+            for stage, module in zip(tail.names, tail.stages, strict=True)
+            for name, value in [*module.named_parameters(), *module.named_buffers()]
+            if id(value) in fixed
+        }
+        assert names
+        assert not moved(tail) & names
+        assert moved(tail) | names >= of(tail, *STAGES) - statistics(names)
+    assert not list(tail_of(network(), (), "train").fixed())
+
+
+def test_one_sample_alone_has_no_statistics() -> None:
+    tail = tail_of(network(), STAGES)
+    z, y = batch()
+    tail.train()
+    before = state(tail)
+    loss = nn.functional.cross_entropy(tail(z[:1])[0], y[:1])
+    loss.backward()
+    assert torch.isfinite(loss)
+    after = state(tail)
+    still = statistics(set(before))
+    assert all(torch.equal(before[name], after[name]) for name in still)
+    tail(z)  # more than one: they move again
+    assert any(not torch.equal(after[name], state(tail)[name]) for name in still)

@@ -269,3 +269,77 @@ parts:
     assert len(lost["stages"]) == 1
     assert well["state"] == "complete"
     assert resume(result.folder, show=SilentProgress()).results["models"][0]["state"] == "diverged"
+
+
+def test_networks_that_differ_are_not_one_training_done_two_ways(go: Callable) -> None:
+    result, _ = go(
+        """
+parts:
+  first: {kind: model, epochs: 1, stages: [{trainable: head}]}
+  fewer: {kind: model, extends: first, labels_per_class: 2}
+  vote: {kind: ensemble, members: [first, fewer]}
+comparisons: [{a: first, b: fewer}, {a: first, b: vote}]
+targets: [{part: recommended, metric: test.accuracy, value: 0}]
+"""
+    )
+    for pair in result.results["comparisons"]:
+        assert pair["speedup"] is None
+        assert pair["weights_relative_difference"] is None
+        assert pair["text"].startswith("test accuracy of")
+    (target,) = result.results["targets"]
+    by_name = {m["name"]: m for m in result.results["models"]}
+    chosen = by_name[result.results["recommendation"]["model"]]
+    assert target["got"] == chosen["metrics"]["test"]["accuracy"]["value"]
+
+
+def test_an_ensemble_that_lost_its_members_is_left_out(go: Callable) -> None:
+    result, said = go(
+        """
+parts:
+  lost:
+    kind: model
+    batch_size: 4
+    optimizer: {kind: sgd, learning_rate: 1e+30}
+    stages: [{trainable: {last: 1}, epochs: 3}]
+  well: {kind: model, epochs: 1}
+  vote: {kind: ensemble, members: [lost, well]}
+  after: {kind: model, epochs: 1}
+"""
+    )
+    assert any("vote: left out" in line for line in said)
+    assert [m["name"] for m in result.results["models"]] == ["lost", "well", "after"]
+    assert result.results["state"] == "partial"
+
+
+def test_a_resumed_stage_keeps_its_features_as_they_were_chosen(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "staged.yaml").write_text(HEADER.format(photos=photos) + STOPPED)
+    stop = Stop()
+    show = StopsIn(stop, "second, stage 1 of 1: trains")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "headstart.runs.stage_features.choose_storage",
+            lambda *_: ("recomputed", "it was a slow day"),
+        )
+        with pytest.raises(StoppedError) as caught:
+            run(tmp_path / "staged.yaml", out=tmp_path / "again", show=show, stop=stop)
+    heard = Heard()
+    result = resume(str(caught.value).rpartition(" ")[2], show=heard)
+    assert any("recomputed: it was a slow day" in line for line in heard.lines)
+    second = result.results["models"][1]
+    assert [s["features"] for s in second["stages"]] == ["recomputed"]
+
+
+def test_a_relative_path_counts_from_where_the_run_began(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(photos.parent)
+    text = HEADER.format(photos=photos.name) + "parts: {one: {kind: model, epochs: 1}}"
+    (tmp_path / "here.yaml").write_text(text)
+    result = run(tmp_path / "here.yaml", out=tmp_path / "runs", show=SilentProgress())
+    monkeypatch.chdir("/")
+    again = resume(result.folder, show=SilentProgress())
+    assert again.results["models"] == result.results["models"]

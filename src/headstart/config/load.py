@@ -221,12 +221,36 @@ def _override(raw: dict[str, Any], text: str) -> Problem | None:
     if steps[:1] == ["parts"] and steps[2:3] == ["grid"] and len(steps) > 4:
         steps[3:] = [".".join(steps[3:])]  # a grid's keys have dots of their own
     *path, last = steps
-    for step in path:
-        if not isinstance(target.get(step), dict):
-            target[step] = {}
-        target[step] = dict(target[step])
+    for place, step in enumerate(path):
+        below = target.get(step)
+        if isinstance(below, list):
+            return _override_entry(target, step, steps[place + 1 :], key, parsed)
+        target[step] = dict(below) if isinstance(below, dict) else {}
         target = target[step]
     target[last] = parsed
+    return None
+
+
+def _override_entry(
+    target: dict[str, Any], name: str, steps: list[str], key: str, value: Any
+) -> Problem | None:
+    """Change one entry of a list of mappings, such as ``stages.1.epochs``."""
+    entries = list(target[name])
+    index = int(steps[0]) if steps[0].isdigit() else len(entries)
+    if index >= len(entries):
+        return Problem(f"-s {key}", repr(steps[0]), f"a number from 0 to {len(entries) - 1}")
+    if len(steps) == 1:
+        entries[index] = value
+    else:
+        entry = entries[index]
+        inner = {"entry": dict(entry) if isinstance(entry, dict) else {}}
+        below = inner["entry"]
+        for step in steps[1:-1]:
+            below[step] = dict(below[step]) if isinstance(below.get(step), dict) else {}
+            below = below[step]
+        below[steps[-1]] = value
+        entries[index] = inner["entry"]
+    target[name] = entries
     return None
 
 

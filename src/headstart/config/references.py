@@ -61,6 +61,7 @@ def check_references(raw: dict[str, Any]) -> list[Problem]:
             for index, member in enumerate(_list(part.get("members"))):
                 problems += _name(f"{where}.members.{index}", member, earlier, "an earlier part")
         problems += check_stages(where, part)
+        problems += _idle_grid(where, part, parts)
         earlier.append(name)
     for index, comparison in enumerate(_list(raw.get("comparisons"))):
         for side in ("a", "b"):
@@ -149,6 +150,22 @@ def _handed_on(where: str, part: dict[str, Any], parts: dict[str, Any]) -> list[
     return []
 
 
+def _idle_grid(where: str, part: dict[str, Any], parts: dict[str, Any]) -> list[Problem]:
+    """A swept setting that every stage overrides changes nothing."""
+    stages = _list(part.get("stages"))
+    if not stages or not all(_mapping(stage).get("optimizer") for stage in stages):
+        return []
+    grids = {f"{where}.grid": part}
+    name = part.get("best_of")
+    if isinstance(name, str):
+        grids[f"{where}.best_of"] = _mapping(parts.get(name))
+    return [
+        Problem(key, None, "a stage without an optimizer of its own, which these settings reach")
+        for key, one in grids.items()
+        if any(str(k).startswith("optimizer.") for k in _mapping(one.get("grid")))
+    ]
+
+
 def _nesterov(where: str, part: dict[str, Any]) -> list[Problem]:
     optimizer = _mapping(part.get("optimizer"))
     if optimizer.get("nesterov") is not True:
@@ -160,7 +177,8 @@ def _nesterov(where: str, part: dict[str, Any]) -> list[Problem]:
 
 
 def _target(where: str, target: dict[str, Any], parts: dict[str, Any]) -> list[Problem]:
-    problems = _name(f"{where}.part", target.get("part"), parts, "a part")
+    known_parts = [*parts, "recommended"] if target.get("against") is None else list(parts)
+    problems = _name(f"{where}.part", target.get("part"), known_parts, "a part")
     problems += _name(f"{where}.against", target.get("against"), parts, "a part")
     metric = target.get("metric")
     if not isinstance(metric, str):

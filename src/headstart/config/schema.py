@@ -48,6 +48,9 @@ class BackboneConfig(Strict):
     """Last frozen stage; null: the pooled features before the classifier."""
 
 
+RECOMMENDED = "recommended"
+
+
 class ComparisonConfig(Strict):
     """Compare two parts on the test split: agreement, difference in accuracy, time."""
 
@@ -59,7 +62,7 @@ class Target(Strict):
     """A figure that the study must reach; `headstart check` fails if it does not."""
 
     part: Name
-    """The part whose (best) model is asked."""
+    """The part whose (best) model is asked; recommended: the one that validation chose."""
     metric: str
     """SPLIT.METRIC such as test.accuracy; or, with `against`, speedup, agreement, or gain (this
     part's test accuracy minus the other's)."""
@@ -162,6 +165,7 @@ class Experiment(Strict):
 
 
 __all__ = [
+    "RECOMMENDED",
     "SGD",
     "AugmentationConfig",
     "BackboneConfig",

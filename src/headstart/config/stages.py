@@ -55,6 +55,11 @@ def _stage(where: str, stage: dict[str, Any], part: dict[str, Any]) -> list[Prob
             for reason, holds in reasons.items()
             if holds
         ]
+    optimizer = stage.get("optimizer")
+    settings = optimizer if isinstance(optimizer, dict) else {}
+    if settings.get("nesterov") is True and settings.get("momentum", 0) == 0:
+        expected = "a momentum above 0 with it"
+        problems.append(Problem(f"{where}.optimizer.nesterov", "true", expected))
     size = stage.get("batch_size", part.get("batch_size", 32))
     micro = stage.get("micro_batch_size")
     if isinstance(micro, int) and isinstance(size, int) and micro > size:

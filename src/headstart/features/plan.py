@@ -35,7 +35,7 @@ class Estimate:
     """What stands against each other: storing features at a cut, or computing them at each pass.
 
     Attributes:
-        pictures: How many different pictures there are.
+        pictures: How many different pictures a pass visits.
         samples: How many rows are missing in the store, over all views.
         disk_bytes: Disk space that these will take.
         free_bytes: Disk space that is free.
@@ -66,6 +66,9 @@ def estimate(
     dtype: Dtype,
     device: torch.device,
     views: Sequence[View | None] = (None,),
+    view_indices: Sequence[int] | IntArray | None = None,
+    visited: Sequence[int] | IntArray | None = None,
+    ignore_stored: bool = False,
 ) -> Estimate:
     """Say what storing features would need, and measure what it would save.
 
@@ -81,6 +84,10 @@ def estimate(
         device: Where torch computes.
         views: The random changes under which each picture would be stored; None is a picture as
             it is.
+        view_indices: Which pictures are changed at random; None for all.
+        visited: Which pictures each pass visits; None for all.
+        ignore_stored: Whether the weights up to the cut will change before, so that nothing that
+            is stored now will be of use.
 
     Returns:
         The estimate.
@@ -90,7 +97,12 @@ def estimate(
         StoreError: What is stored of these features is damaged.
     """
     known = images.digests
-    wanted = {known[int(index)]: int(index) for index in indices}
+
+    def unique(some: Sequence[int] | IntArray) -> dict[str, int]:
+        return {known[int(index)]: int(index) for index in some}
+
+    wanted = unique(indices)
+    changed = wanted if view_indices is None else unique(view_indices)
     shape = tuple(backbone.shape(cut))
     row_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     digests = backbone.digests(cut)
@@ -99,13 +111,15 @@ def estimate(
     for view in views:
         key = feature_key(backbone, cut, dtype, view, digests)
         rows = store.index(key).rows
-        missing = [digest for digest in wanted if digest not in rows]
+        asked = wanted if view is None else changed
+        missing = [digest for digest in asked if ignore_stored or digest not in rows]
         if missing:
             samples += len(missing)
             disk_bytes += room_for(len(missing), shape, dtype)
-            sources.append(find_source(store, key, digests, missing))
+            source = None if ignore_stored else find_source(store, key, digests, missing)
+            sources.append(source)
     return Estimate(
-        pictures=len(wanted),
+        pictures=len(wanted if visited is None else unique(visited)),
         samples=samples,
         disk_bytes=disk_bytes,
         free_bytes=store.free_bytes(),
@@ -127,7 +141,9 @@ def seconds_saved(planned: Estimate, passes: int) -> float:
     return visits * compute - stored
 
 
-def choose_storage(planned: Estimate, passes: int, views: int) -> tuple[Storage, str]:
+def choose_storage(
+    planned: Estimate, passes: int, views: int, reserved_bytes: int = 0
+) -> tuple[Storage, str]:
     """Choose between storing features and computing them at each pass.
 
     Features are stored unless that cannot be, or cannot save time: they do not fit into the free
@@ -138,6 +154,7 @@ def choose_storage(planned: Estimate, passes: int, views: int) -> tuple[Storage,
         planned: From `estimate`.
         passes: How often all pictures will be visited.
         views: How many views of each are to be stored, 1 without augmentation.
+        reserved_bytes: Disk space that something else will take before.
 
     Returns:
         The choice, and the reason in words.
@@ -146,10 +163,11 @@ def choose_storage(planned: Estimate, passes: int, views: int) -> tuple[Storage,
     read = planned.seconds_per_sample_read
     if planned.samples == 0:
         return "stored", "all features are stored already"
-    if planned.disk_bytes > (1 - SPARED) * planned.free_bytes:
+    free = max(planned.free_bytes - reserved_bytes, 0)
+    if planned.disk_bytes > (1 - SPARED) * free:
         return "recomputed", (
             f"storing needs {human_bytes(planned.disk_bytes)} of disk, and of the "
-            f"{human_bytes(planned.free_bytes)} that are free a tenth is left alone"
+            f"{human_bytes(free)} that are free a tenth is left alone"
         )
     if compute < read:
         return "recomputed", (

@@ -77,11 +77,27 @@ class Tail(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Return logits [1, b, classes] of activations at the cut, [b, *shape]."""
+        # One sample has no batch statistics: BatchNorm reads those that it has (as in the head).
+        alone = [n for m in self.stages for n in _norms(m) if n.training and len(z) == 1]
+        for norm in alone:
+            norm.eval()
         for module in self.stages:
             z = module(z)
+        for norm in alone:
+            norm.train()
         # The head is small and keeps statistics: it computes in float32 where the stages do not.
         with torch.autocast(z.device.type, enabled=False):
             return cast(Tensor, self.head(z.flatten(1).float()))
+
+    def fixed(self) -> nn.ModuleList:
+        """Return the modules that are promised to stay as they are, bit for bit."""
+        fixed: list[nn.Module] = []
+        for name, module in zip(self.names, self.stages, strict=True):
+            if name in self._trained:
+                fixed += _norms(module) if self._batch_norm == "frozen" else []
+            elif self._batch_norm != "train":
+                fixed.append(module)
+        return nn.ModuleList(fixed)
 
     def groups(self) -> dict[str, tuple[nn.Parameter, ...]]:
         """Return the parameters that are trained, by stage in the network's order, the head last.

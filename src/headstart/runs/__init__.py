@@ -10,6 +10,7 @@ training   what both share
 zero_shot  a pretrained classifier as it is
 ensemble   earlier parts that vote
 bench      what parts share: features, checkpoints, timing
+notebook   what a training in progress must remember besides its checkpoints
 build      the one place that turns configuration into objects
 result     what a part leaves, in memory and on the disk
 record     the files of a run folder

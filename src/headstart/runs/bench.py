@@ -19,6 +19,7 @@ from headstart.data.loader import load_batches
 from headstart.evaluate import time_prediction
 from headstart.features.extract import Extraction, extract
 from headstart.features.store import FeatureStore
+from headstart.runs.notebook import Notebook
 from headstart.train import CheckpointFolder
 from headstart.types import FloatArray, IntArray, JsonDict, Progress, Task, View
 
@@ -103,6 +104,10 @@ class Bench:
             every_steps=self.checkpoints.steps,
             stop=lambda: self.stop.requested,
         )
+
+    def notebook(self, part: str, member: int) -> Notebook:
+        """Return the notes of one member's training."""
+        return Notebook(self.checkpoint_root / part / f"member-{member}.json")
 
     def time(self, architecture: str, network: Sequence[nn.Module]) -> JsonDict | None:
         """Time the prediction step over the test split, once for each architecture.

@@ -6,6 +6,7 @@ textbook does, and what the measured gain of caching is measured against.
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -56,7 +57,21 @@ def train_frozen(
     Raises:
         FrozenStateError: The frozen network changed while the head was trained.
     """
+    notes_before = bench.notebook(name, 0)
     extraction = bench.features() if part.mode == "cached" else None
+    spent_before = 0.0
+    if extraction is not None:
+        before = notes_before.get("features")
+        if before is not None and before["extracted"]:
+            # The program was stopped after it had extracted these.
+            spent_before = before["seconds"]
+            extraction = replace(
+                extraction,
+                extracted=extraction.extracted + before["extracted"],
+                wall_seconds=extraction.wall_seconds + spent_before,
+            )
+        note = {"extracted": extraction.extracted, "seconds": extraction.wall_seconds}
+        notes_before.put("features", note)
     with guard_frozen(bench.backbone.prefix(bench.cut), f"the frozen network of {name}"):
         start = time.perf_counter()
         if isinstance(part.head, schema.LogisticHead):
@@ -88,7 +103,7 @@ def train_frozen(
         for index, (head, report) in enumerate(zip(heads, reports, strict=True))
     }
     spent = extraction.wall_seconds if extraction else 0.0
-    return Trained(members, candidates, spent, earlier, notes)
+    return Trained(members, candidates, spent, earlier + spent_before, notes)
 
 
 def _report(

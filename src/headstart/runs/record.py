@@ -20,6 +20,7 @@ from headstart.errors import RunError
 from headstart.types import JsonDict, Predictions, Score, StepRecord
 
 RESULTS_NAME = "results.json"
+RUN_NAME = "run.json"
 
 
 def new_run_folder(out: Path, experiment: Experiment, now: datetime.datetime) -> Path:

@@ -19,8 +19,6 @@ from headstart.runs.plan import plan_parts
 from headstart.runs.study import Study
 from headstart.types import JsonDict, Progress
 
-RUN_NAME = "run.json"
-
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
@@ -103,7 +101,7 @@ def run(
         "wall_seconds": 0.0,
     }
     record.write_experiment(folder, study)
-    files.write_json(folder / RUN_NAME, about)
+    files.write_json(folder / record.RUN_NAME, about)
     files.write_json(folder / "environment.json", record.environment(str(prepared.device)))
     return _execute(prepared, folder, about)
 
@@ -136,10 +134,11 @@ def resume(
     """
     folder = Path(folder)
     try:
-        about: JsonDict = files.read_json(folder / RUN_NAME)
+        about: JsonDict = files.read_json(folder / record.RUN_NAME)
     except (OSError, ValueError) as error:
         raise RunError(
-            f"{folder}: expected the folder of a run ({RUN_NAME} is missing or damaged): {error}"
+            f"{folder}: expected the folder of a run ({record.RUN_NAME} is missing or damaged): "
+            f"{error}"
         ) from error
     study = _found_again(load_experiment(folder / "experiment.yaml"), about["working_folder"])
     prepared = Study.prepare(
@@ -160,15 +159,23 @@ def resume(
 
 
 def _found_again(study: schema.Experiment, working_folder: str) -> schema.Experiment:
-    """Return a study whose relative data path counts from where the run began."""
+    """Return a study whose relative paths count from where the run began, if not from here."""
+
+    def there(text: str) -> str:
+        path = Path(text).expanduser()
+        other = Path(working_folder) / path
+        return str(other) if not path.exists() and other.exists() else text
+
     data = study.data
-    if not isinstance(data, schema.PathData | schema.TorchvisionData) or data.path is None:
-        return study
-    path = Path(data.path).expanduser()
-    if path.is_absolute() or path.exists():
-        return study
-    there = data.model_copy(update={"path": str(Path(working_folder) / path)})
-    return study.model_copy(update={"data": there})
+    if isinstance(data, schema.PathData | schema.TorchvisionData) and data.path is not None:
+        data = data.model_copy(update={"path": there(data.path)})
+    elif isinstance(data, schema.HuggingFaceData):
+        data = data.model_copy(update={"name": there(data.name)})
+    backbones = {
+        key: config.model_copy(update={"weights": there(config.weights)})
+        for key, config in study.backbones.items()
+    }
+    return study.model_copy(update={"data": data, "backbones": backbones})
 
 
 def _execute(study: Study, folder: Path, about: JsonDict) -> RunResult:
@@ -181,7 +188,7 @@ def _execute(study: Study, folder: Path, about: JsonDict) -> RunResult:
         raise StoppedError(f"{error}; go on with: {go_on}") from error
     finally:
         about = {**about, "wall_seconds": round(time.perf_counter() - started, 3)}
-        files.write_json(folder / RUN_NAME, about)
+        files.write_json(folder / record.RUN_NAME, about)
     html, pdf = render(folder, max_pages=study.experiment.report.max_pages)
     return RunResult(folder, results, html, pdf)
 

@@ -142,6 +142,8 @@ class Study:
                 self._take(name, done)
                 _remove(folder / CHECKPOINTS / name)
             results = self._write_results(folder, header, started)
+            seconds = round(time.perf_counter() - started, 3)
+            files.write_json(folder / record.RUN_NAME, {**about, "wall_seconds": seconds})
         _remove(folder / CHECKPOINTS)
         return results
 
@@ -149,6 +151,10 @@ class Study:
         """Run one part, write its files, and mark it as done."""
         part = self.experiment.parts[name]
         if isinstance(part, schema.EnsemblePart):
+            able = [m for m in part.members if self._can_vote(m)]
+            if len(able) < 2:
+                self.show.say(f"{name}: left out, since fewer than two members have predictions")
+                return None
             result = run_ensemble(name, part, self.results)
         elif isinstance(part, schema.ZeroShotPart):
             result = run_zero_shot(name, part, self._bench(part, folder))
@@ -161,6 +167,9 @@ class Study:
             result = run_part(name, part, self._bench(part, folder))
         write_part(folder, name, result)
         return result
+
+    def _can_vote(self, member: str) -> bool:
+        return member in self.results and "val" in self.results[member].predictions
 
     def _take(self, name: str, result: PartResult) -> None:
         self.results[name] = result
@@ -240,9 +249,12 @@ class Study:
             "sweeps": sweeps,
             "comparisons": comparisons,
             "recommendation": {"model": None, "sentences": []},
-            "targets": summary.target_records(study.targets, models, comparisons),
+            "targets": [],
         }
         results["recommendation"] = advise(results, self._histories())
+        results["targets"] = summary.target_records(
+            study.targets, models, comparisons, results["recommendation"]["model"]
+        )
         files.write_json(folder / record.RESULTS_NAME, results)
         return results
 

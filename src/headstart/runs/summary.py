@@ -190,7 +190,10 @@ def comparison_records(
 
 
 def target_records(
-    targets: Sequence[schema.Target], models: Sequence[JsonDict], comparisons: Sequence[JsonDict]
+    targets: Sequence[schema.Target],
+    models: Sequence[JsonDict],
+    comparisons: Sequence[JsonDict],
+    recommended: str | None,
 ) -> list[JsonDict]:
     """Hold each target against what was reached.
 
@@ -198,6 +201,7 @@ def target_records(
         targets: The experiment's targets.
         models: Entries of `models`.
         comparisons: Entries of `comparisons`.
+        recommended: The part that validation chose: what a target of the part `recommended` asks.
 
     Returns:
         Entries with `got` (None where the part did not run) and `met`.
@@ -210,13 +214,19 @@ def target_records(
         if target.against is not None:
             entry = by_pair.get((target.part, target.against))
             got = None if entry is None else _paired(entry, target.metric)
-        elif target.part in by_name:
+        elif (name := _meant(target.part, by_name, recommended)) in by_name:
             split, _, metric = target.metric.partition(".")
-            score = by_name[target.part]["metrics"].get(split, {}).get(metric)
+            score = by_name[name]["metrics"].get(split, {}).get(metric)
             got = None if score is None else score["value"]
         met = got is not None and _OPERATORS[target.op](got, target.value)
         records.append({**target.model_dump(mode="json"), "got": got, "met": bool(met)})
     return records
+
+
+def _meant(part: str, known: Mapping[str, JsonDict], recommended: str | None) -> str:
+    if part == schema.RECOMMENDED and part not in known and recommended is not None:
+        return recommended
+    return part
 
 
 def pairs_of(experiment: schema.Experiment) -> list[tuple[str, str]]:
@@ -276,17 +286,20 @@ def _two_ways(first: PartResult, second: PartResult) -> bool:
 
     Cached against standard; or stages that differ in nothing but whether features are stored.
     """
-    if "staged" not in (first.mode, second.mode):
-        return first.mode != second.mode and first.trained is not None
-    a, b = (_without_features(r.part) for r in (first, second))
+    if {first.mode, second.mode} == {"cached", "standard"}:
+        return True
+    a, b = (_without_features(r) for r in (first, second))
     return a is not None and a == b
 
 
-def _without_features(part: schema.Part) -> JsonDict | None:
-    if not isinstance(part, schema.TrainedPart):
+def _without_features(result: PartResult) -> JsonDict | None:
+    """Return all that decides a staged part's weights, or None where it is no staged part."""
+    part = result.part
+    if result.mode != "staged" or not isinstance(part, schema.TrainedPart):
         return None
     settings = build.settings_of(part)
-    return {k: v for k, v in settings.items() if not k.endswith(".features")}
+    same = {k: v for k, v in settings.items() if not k.endswith(".features")}
+    return {**same, "backbone": part.backbone, "labels_per_class": part.labels_per_class}
 
 
 def _seconds(result: PartResult) -> float:
