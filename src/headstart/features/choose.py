@@ -14,7 +14,7 @@ import torch
 from headstart._util import files
 from headstart._util.devices import cpu_model, usable_cores
 from headstart._util.hashing import digest_json
-from headstart.backbones.base import Backbone
+from headstart.backbones.base import INPUT, Backbone
 from headstart.errors import EngineError
 from headstart.features.engine import (
     Engine,
@@ -23,6 +23,7 @@ from headstart.features.engine import (
     graph_batch_size,
     installed,
 )
+from headstart.features.flops import forward_flops, matrix_flops_per_second
 from headstart.features.graph import graph_path
 from headstart.types import FloatArray, JsonDict
 
@@ -34,6 +35,7 @@ _PACKAGES = ("torch", "numpy", "onnxruntime", "openvino")
 _REPEATS = 3
 _SMALL_JOB_SECONDS = 3.0  # about what building and timing the other engines takes …
 _SMALL_JOB_IMAGES = 150  # … and no export seen took longer than torch with that many pictures
+_BUILT_BYTES_PER_SECOND = 20e6  # weights that are exported, loaded and compiled by both engines
 _TRIAL_SECONDS = 2.0  # no further repeats after this
 
 
@@ -171,9 +173,36 @@ def choose_engine(job: Job, samples: FloatArray) -> Choice:
         return reference.choice(
             rate, f"needs {torch_seconds:.1f} s, about what trying others takes"
         )
+    ceiling = _ceiling(job, rate)
+    if ceiling is not None and torch_seconds * (1 - ceiling.share) < ceiling.trial_seconds:
+        return reference.choice(
+            rate,
+            f"computes at {ceiling.share:.0%} of the speed of a plain matrix product: another "
+            f"engine would hardly save more than {torch_seconds * (1 - ceiling.share):.0f} s, and "
+            f"trying them takes about {ceiling.trial_seconds:.0f} s",
+        )
     choice = _try_all(job, reference)
     _remember(job, choice.trials)
     return choice
+
+
+@dataclass(frozen=True, slots=True)
+class _Ceiling:
+    share: float  # of the processor's speed that torch reaches already, in (0, 1]
+    trial_seconds: float  # what building the other engines takes
+
+
+def _ceiling(job: Job, images_per_second: float) -> _Ceiling | None:
+    """Say how far torch is from what the processor can do; None where it cannot be counted."""
+    work = forward_flops(job.backbone, job.cut)
+    if not work:
+        return None
+    weights = [t for _, m in job.backbone.modules(INPUT, job.cut) for t in m.parameters()]
+    size_bytes = sum(t.numel() * t.element_size() for t in weights)
+    return _Ceiling(
+        share=min(work * images_per_second / matrix_flops_per_second(), 1.0),
+        trial_seconds=_SMALL_JOB_SECONDS + size_bytes / _BUILT_BYTES_PER_SECOND,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -288,7 +288,6 @@ class _Run:
     def snapshot(self) -> tuple[dict[str, Tensor], dict[str, object]]:
         """Return everything that decides how the training goes on; all of it at its end."""
         groups = {
-            "model": self.model.state_dict(),
             "best": self.keeper.tensors(),
             "records": {"table": _to_table(self.records)},
             # At the end too: the next stage goes on with the head's streams where they are.
@@ -296,6 +295,7 @@ class _Run:
         }
         if not self.done:
             groups |= {
+                "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state(),
                 "sums": self.sums.state(),
                 "average": self.average.state() if self.average is not None else {},
@@ -316,12 +316,12 @@ class _Run:
         record = saved.record
         self.epoch, self.step, self.seconds = record["epoch"], record["step"], record["seconds"]
         self._began = time.perf_counter() - record["elapsed"]
-        self.model.load_state_dict(saved.under("model"))
         self.keeper.load(saved.under("best"), record["keeper"])
         self.records = _from_table(saved.under("records")["table"])
         self._load_random_state(saved)
         if record["done"]:
-            return
+            return  # the best weights are the model's
+        self.model.load_state_dict(saved.under("model"))
         self.optimizer.load_state(saved.under("optimizer"))
         device = next(self.model.parameters()).device
         self.sums.load_state(saved.under("sums"), device)
