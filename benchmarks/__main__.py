@@ -131,7 +131,7 @@ def main() -> None:
     for name in ("timm/mobilenetv2_100", "timm/tf_efficientnet_lite0", "timm/resnet50"):
         print(engine_against_torch(name), flush=True)
     print(last_stage("packaged/efficientnet-lite0", "pretrained", 600), flush=True)
-    print(last_stage("timm/vgg16", "random", 320), flush=True)
+    print(last_stage("timm/vgg16", "random", 400), flush=True)
 
 
 if __name__ == "__main__":

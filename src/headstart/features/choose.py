@@ -36,6 +36,7 @@ _REPEATS = 3
 _SMALL_JOB_SECONDS = 3.0  # about what building and timing the other engines takes …
 _SMALL_JOB_IMAGES = 150  # … and no export seen took longer than torch with that many pictures
 _BUILT_BYTES_PER_SECOND = 20e6  # weights that are exported, loaded and compiled by both engines
+_LONG_RUN_SECONDS = 1.0
 _TRIAL_SECONDS = 2.0  # no further repeats after this
 
 
@@ -160,14 +161,18 @@ def choose_engine(job: Job, samples: FloatArray) -> Choice:
     if job.device.type != "cpu":
         return use_torch(job, f"the device is {job.device.type}, other engines use the CPU")
     engine, trial = _build("torch", job)
+    start = time.perf_counter()
     expected = engine.run(samples)  # also warms it up
+    first_seconds = time.perf_counter() - start
     reference = _Reference(engine, trial, samples, expected)
     remembered = _recall(job)
     if remembered is not None:
         choice = _use_remembered(job, remembered, reference)
         if choice is not None:
             return choice
-    rate = len(samples) / _time(engine, samples)
+    # Of a large network the first run tells enough: warming up is a small part of it.
+    slow = first_seconds > _LONG_RUN_SECONDS
+    rate = len(samples) / (first_seconds if slow else _time(engine, samples))
     torch_seconds = job.images / rate
     if torch_seconds < _SMALL_JOB_SECONDS or job.images < _SMALL_JOB_IMAGES:
         return reference.choice(

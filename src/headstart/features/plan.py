@@ -219,9 +219,10 @@ def _time_prefix(backbone: Backbone, cut: str, device: torch.device) -> float:
     engine = TorchEngine(backbone, cut, device)
     spec = backbone.input_spec
     batch = np.zeros((engine.micro_batch, 3, spec.height, spec.width), dtype=np.float32)
-    engine.run(batch)  # warms it up
-    best, begun = float("inf"), time.perf_counter()
-    for _ in range(2):
+    begun = time.perf_counter()
+    engine.run(batch)  # warms it up; of a large network one run tells enough
+    best = time.perf_counter() - begun
+    for _ in range(2 if best < _MEASURED_SECONDS else 0):
         start = time.perf_counter()
         engine.run(batch)
         best = min(best, time.perf_counter() - start)
