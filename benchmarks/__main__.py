@@ -19,11 +19,13 @@ from headstart.backbones.registry import load_backbone
 from headstart.features.choose import Job, choose_engine
 from headstart.heads import HeadSpec, build_head
 from headstart.train import (
+    ArrayFeatures,
     CachedSource,
     Hyperparameters,
     ScheduleSpec,
     TrainPlan,
     build_optimizer,
+    drain,
     fit,
 )
 
@@ -42,23 +44,6 @@ def interleaved(first: Callable[[], object], second: Callable[[], object]) -> tu
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-class Table:
-    """Features in memory."""
-
-    def __init__(self, table: np.ndarray) -> None:
-        self._table = table
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._table.shape[1:]
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def gather(self, positions: np.ndarray) -> np.ndarray:
-        return self._table[positions]
-
-
 def sweep_against_singles() -> str:
     """Nine members, 50 epochs, 1,000 samples of 1,280 features, as one batch and one by one."""
     rng = np.random.default_rng(0)
@@ -74,13 +59,12 @@ def sweep_against_singles() -> str:
     def train(some: list[Hyperparameters]) -> None:
         seeds = [0] * len(some)
         source = CachedSource(
-            Table(features), labels, splits, seeds=seeds, batch_size=32, device=CPU
+            ArrayFeatures(features), labels, splits, seeds=seeds, batch_size=32, device=CPU
         )
         head = build_head(HeadSpec(), 1280, 5, seeds)
         optimizer = build_optimizer("sgd", list(head.parameters()), some)
         rates = tuple(m.learning_rate for m in some)
-        for _ in fit(head, optimizer, source, TrainPlan(50, ScheduleSpec(), rates)):
-            pass
+        drain(fit(head, optimizer, source, TrainPlan(50, ScheduleSpec(), rates)))
 
     batch, singles = interleaved(
         lambda: train(members), lambda: [train([member]) for member in members]

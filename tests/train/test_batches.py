@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from train_tools import CLASSES, CPU, SPEC, Pictures, Table, tiny_network
+from train_tools import CLASSES, CPU, SPEC, Pictures, tiny_network
 
 from headstart.data.loader import load_batches
-from headstart.train import CachedSource, FeatureSource, Mixing, StandardSource
+from headstart.train import ArrayFeatures, CachedSource, FeatureSource, Mixing, StandardSource
 from headstart.train.source import epoch_order
 from headstart.types import Augmentation, View
 
@@ -22,11 +22,11 @@ AUGMENTATION = Augmentation(flip=True, rotate=15, contrast=0.3, crop=0.5)
 Pairs = list[tuple[Tensor, Tensor]]
 
 
-def numbered(shape: tuple[int, ...], first: float = 0.0, count: int = COUNT) -> Table:
+def numbered(shape: tuple[int, ...], first: float = 0.0, count: int = COUNT) -> ArrayFeatures:
     """Make features that say which sample they are of."""
     size = int(np.prod(shape))
     table = first + np.arange(count)[:, None] * np.ones(size) + np.arange(size) / 1000
-    return Table(table.reshape(count, *shape).astype(np.float32))
+    return ArrayFeatures(table.reshape(count, *shape).astype(np.float32))
 
 
 def cached(
@@ -173,21 +173,23 @@ def test_maps_keep_their_shape_with_channels_last_and_flat_features_do_not() -> 
     assert torch.equal(z.flatten(1), flat_z)
 
 
-def stored_views(augmentation: Augmentation, seed: int, count: int) -> list[Table]:
+def stored_views(augmentation: Augmentation, seed: int, count: int) -> list[ArrayFeatures]:
     """Compute what the feature store holds of augmented views of the training pictures."""
     prefix = tiny_network().prefix("stem")
     tables = []
     for number in range(count):
         view = View(augmentation, seed, number)
         batches = load_batches(Pictures(COUNT), SPLITS["train"], SPEC, 8, workers=0, view=view)
-        tables.append(Table(torch.cat([prefix(torch.from_numpy(b)) for b in batches]).numpy()))
+        tables.append(
+            ArrayFeatures(torch.cat([prefix(torch.from_numpy(b)) for b in batches]).numpy())
+        )
     return tables
 
 
 def test_stored_views_and_recomputed_ones_are_the_same_batches() -> None:
     prefix = tiny_network().prefix("stem")
     pixels = load_batches(Pictures(COUNT), np.arange(COUNT), SPEC, 8, workers=0)
-    plain = Table(torch.cat([prefix(torch.from_numpy(batch)) for batch in pixels]).numpy())
+    plain = ArrayFeatures(torch.cat([prefix(torch.from_numpy(batch)) for batch in pixels]).numpy())
     stored = CachedSource(
         plain,
         LABELS,

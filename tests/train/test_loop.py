@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from train_tools import CLASSES, CPU, WIDTH, Table, data, drain
+from train_tools import CLASSES, CPU, WIDTH, data
 
 from headstart.heads import BatchedHead, HeadSpec, build_head, take_member
 from headstart.train import (
+    ArrayFeatures,
     CachedSource,
     EarlyStopping,
     Hyperparameters,
     ScheduleSpec,
     TrainPlan,
     build_optimizer,
+    drain,
     fit,
     predict_probabilities,
 )
@@ -28,7 +30,9 @@ def train(spec, members, seeds, *, kind="sgd", resident=True, monkeypatch=None, 
     features, labels = data()
     if not resident:
         monkeypatch.setattr("headstart.train.source.RESIDENT_BYTES", 0)
-    source = CachedSource(Table(features), labels, SPLITS, seeds=seeds, batch_size=20, device=CPU)
+    source = CachedSource(
+        ArrayFeatures(features), labels, SPLITS, seeds=seeds, batch_size=20, device=CPU
+    )
     head = build_head(spec, WIDTH, CLASSES, seeds)
     optimizer = build_optimizer(kind, list(head.parameters()), members)
     options = {"epochs": 6, "schedule": ScheduleSpec(), "keep": "last", **plan}

@@ -13,10 +13,8 @@ from train_tools import (
     WIDTH,
     Batches,
     Memory,
-    Table,
     assert_same,
     data,
-    drain,
     splits,
     timeless,
     tiny_network,
@@ -26,6 +24,7 @@ from train_tools import (
 from headstart.errors import StoppedError
 from headstart.heads import HeadSpec, Tail, build_head, take_member
 from headstart.train import (
+    ArrayFeatures,
     CachedSource,
     Hyperparameters,
     ParameterGroup,
@@ -33,6 +32,7 @@ from headstart.train import (
     TrainPlan,
     build_grouped_optimizer,
     build_optimizer,
+    drain,
     fit,
 )
 from headstart.train.figures import count_right, denominator, loss_sums
@@ -49,7 +49,12 @@ def plan(**changes) -> TrainPlan:
 def source(seeds=(0,), batch_size: int = 20) -> CachedSource:
     features, labels = data()
     return CachedSource(
-        Table(features), labels, splits(101, 59), seeds=seeds, batch_size=batch_size, device=CPU
+        ArrayFeatures(features),
+        labels,
+        splits(101, 59),
+        seeds=seeds,
+        batch_size=batch_size,
+        device=CPU,
     )
 
 

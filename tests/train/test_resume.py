@@ -15,11 +15,9 @@ from train_tools import (
     WIDTH,
     Memory,
     Pictures,
-    Table,
     Training,
     assert_same,
     data,
-    drain,
     splits,
     stop_and_go,
     timeless,
@@ -30,6 +28,7 @@ from train_tools import (
 from headstart.errors import StoppedError
 from headstart.heads import HeadSpec, Tail, build_head
 from headstart.train import (
+    ArrayFeatures,
     CachedSource,
     CheckpointFolder,
     EarlyStopping,
@@ -41,6 +40,7 @@ from headstart.train import (
     TrainPlan,
     build_grouped_optimizer,
     build_optimizer,
+    drain,
     fit,
 )
 from headstart.types import Augmentation
@@ -62,7 +62,7 @@ def heads(
     def make(memory: Memory | None):
         features, labels = data(100)
         source = CachedSource(
-            Table(features * np.float32(scale)),
+            ArrayFeatures(features * np.float32(scale)),
             labels,
             splits(70, 30),
             seeds=seeds,
@@ -94,14 +94,14 @@ def cached_tail(kind: str, **options) -> Training:
     def make(memory: Memory | None):
         features, labels = data(40, (4, 4, 4))
         source = CachedSource(
-            Table(features),
+            ArrayFeatures(features),
             labels,
             splits(26, 14),
             seeds=[0],
             batch_size=10,
             device=CPU,
             flat=False,
-            views=[Table(features[:26] * scale) for scale in (1.1, 0.9)],
+            views=[ArrayFeatures(features[:26] * scale) for scale in (1.1, 0.9)],
         )
         tail, optimizer = tail_of(kind)
         return tail, fit(tail, optimizer, source, plan(**options), memory)
@@ -235,7 +235,12 @@ def test_the_next_stage_goes_on_with_the_heads_dropout_where_the_first_left_it()
         head = build_head(HeadSpec(dropout=0.4), WIDTH, CLASSES, [0])
         for stage, memory in enumerate(memories):
             source = CachedSource(
-                Table(features), labels, splits(70, 30), seeds=[0], batch_size=20, device=CPU
+                ArrayFeatures(features),
+                labels,
+                splits(70, 30),
+                seeds=[0],
+                batch_size=20,
+                device=CPU,
             )
             optimizer = build_optimizer("sgd", list(head.parameters()), [Hyperparameters(RATE)])
             drain(fit(head, optimizer, source, plan(stage=stage), memory))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from headstart.backbones.base import Weights
 from headstart.backbones.chain import Chain, Network
 from headstart.errors import StoppedError
-from headstart.train import Outcome
+from headstart.train import Outcome, drain
 from headstart.train.checkpoint import Saved
 from headstart.types import InputSpec, JsonDict, StepRecord
 
@@ -29,23 +29,6 @@ SPEC = InputSpec(
     mean=(0.5, 0.4, 0.3),
     std=(0.2, 0.2, 0.25),
 )
-
-
-class Table:
-    """Features in memory."""
-
-    def __init__(self, table: np.ndarray) -> None:
-        self._table = table
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._table.shape[1:]
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def gather(self, positions: np.ndarray) -> np.ndarray:
-        return self._table[positions]
 
 
 def data(n: int = 160, shape: tuple[int, ...] = (WIDTH,)) -> tuple[np.ndarray, np.ndarray]:
@@ -79,18 +62,6 @@ def tiny_network(
         )
     weights = Weights("random", f"seed {seed}", "none")
     return Chain("tiny/chain", Network("tiny/chain", stages, None, SPEC, weights, 1000))
-
-
-def drain(
-    steps: Generator[StepRecord, None, tuple[Outcome, ...]],
-) -> tuple[list[StepRecord], tuple[Outcome, ...]]:
-    """Read a training to its end."""
-    records = []
-    while True:
-        try:
-            records.append(next(steps))
-        except StopIteration as end:
-            return records, end.value
 
 
 def timeless(records: Sequence[StepRecord]) -> list[StepRecord]:

@@ -1,7 +1,6 @@
 """A head trained by gradient steps, as a scikit-learn classifier."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, final, get_args
 
@@ -26,12 +25,14 @@ from headstart.estimators.arrays import (
 )
 from headstart.heads import BatchedHead, HeadSpec, build_head
 from headstart.train import (
+    ArrayFeatures,
     CachedSource,
     Hyperparameters,
     OptimizerKind,
     ScheduleSpec,
     TrainPlan,
     build_optimizer,
+    drain,
     fit,
 )
 from headstart.types import FloatArray, IntArray, JsonDict
@@ -140,7 +141,7 @@ class SoftmaxProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         head.to(device)
         rows = np.arange(len(z), dtype=np.int64)
         source = CachedSource(
-            _Table(z),
+            ArrayFeatures(z),
             labels,
             # The loop looks at a validation split; with keep="last" nothing is chosen by it.
             {"train": rows, "val": rows[: int(self.batch_size)]},
@@ -155,19 +156,10 @@ class SoftmaxProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         optimizer = build_optimizer(self.optimizer, list(head.parameters()), [settings])
         plan = TrainPlan(int(self.epochs), ScheduleSpec(), (self.learning_rate,), keep="last")
-        steps = fit(head, optimizer, source, plan)
-        losses: list[float] = []
-        while True:
-            try:
-                record = next(steps)
-            except StopIteration as end:
-                (outcome,) = end.value
-                break
-            if record.split == "train":
-                losses.append(record.loss)
+        records, (outcome,) = drain(fit(head, optimizer, source, plan))
         if outcome.state == "diverged":
             raise RunError(f"SoftmaxProbe: {outcome.message}")
-        return losses
+        return [record.loss for record in records if record.split == "train"]
 
     def predict_proba(self, X: npt.ArrayLike) -> _Float64Array:
         """Return class probabilities, float64 [n, classes], of features [n, features]."""
@@ -233,23 +225,6 @@ class SoftmaxProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _spec(self) -> HeadSpec:
         return HeadSpec(tuple(int(width) for width in self.hidden), self.dropout)
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Features in memory, as the training loop's source wants them."""
-
-    rows: FloatArray
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.rows.shape[1:]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def gather(self, positions: IntArray) -> FloatArray:
-        return self.rows[positions]
 
 
 def _scaler(features: npt.NDArray[Any], standardize: bool) -> tuple[_Float64Array, _Float64Array]:

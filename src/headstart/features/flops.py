@@ -33,7 +33,7 @@ def forward_flops(backbone: Backbone, cut: str) -> int | None:
                 with evaluating(module):
                     tensors = {name: t.to("meta") for name, t in state_tensors(module).items()}
                     x = torch.func.functional_call(module, tensors, (x,))
-    except (RuntimeError, TypeError, NotImplementedError):
+    except (RuntimeError, TypeError):
         return None
     return int(counter.get_total_flops())
 

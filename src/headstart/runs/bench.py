@@ -1,6 +1,7 @@
 """What the parts of a study share: data, a backbone, features, checkpoints, timing."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -94,6 +95,11 @@ class Bench:
             progress=StoppableProgress(self.progress, self.stop),
             view=view,
         )
+
+    def stored_bytes(self, backbone: Backbone, cut: str, samples: int) -> int:
+        """Return what the stored features of so many samples take."""
+        row = math.prod(backbone.shape(cut)) * np.dtype(self.cache.dtype).itemsize
+        return samples * int(row)
 
     def checkpoint(self, part: str, member: int, stage: int) -> CheckpointFolder:
         """Return where one training is saved."""

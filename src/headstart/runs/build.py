@@ -15,7 +15,7 @@ from headstart.data.dataset import Dataset, prepare
 from headstart.data.excluded import without_classes
 from headstart.data.source import open_source
 from headstart.errors import ConfigError
-from headstart.heads import HeadSpec
+from headstart.heads import BatchedHead, HeadSpec, build_head
 from headstart.train import EarlyStopping, Hyperparameters, ScheduleSpec, TrainPlan
 from headstart.types import Augmentation, IntArray, Progress
 
@@ -158,6 +158,17 @@ def head_spec(head: schema.Head) -> HeadSpec:
         return HeadSpec()
     hidden = head.hidden if isinstance(head, schema.MLPHead) else ()
     return HeadSpec(hidden=hidden, dropout=head.dropout, normalization=head.normalization)
+
+
+def new_head(head: schema.Head, width: int, classes: int, seeds: Sequence[int]) -> BatchedHead:
+    """Build the head that a configuration means, one member for each seed, on the CPU."""
+    zero_init = False if isinstance(head, schema.LogisticHead) else head.zero_init
+    return build_head(head_spec(head), width, classes, seeds, zero_init=zero_init)
+
+
+def nesterov(config: schema.OptimizerConfig) -> bool:
+    """Return whether an optimiser looks ahead along its momentum; SGD alone can."""
+    return isinstance(config, schema.SGD) and config.nesterov
 
 
 def hyperparameters(config: schema.OptimizerConfig) -> Hyperparameters:

@@ -66,9 +66,6 @@ def run_ensemble(
     notes = [f"{m} has no predictions and does not vote" for m in missing]
     return PartResult(
         part=part,
-        members=(),
-        best=None,
-        trained=None,
         predictions=predictions,
         wall_seconds=time.perf_counter() - start,
         prediction=prediction,

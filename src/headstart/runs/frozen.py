@@ -117,8 +117,7 @@ def _report(
     total, _ = parameters_of(bench.backbone, bench.cut, None)
     logistic = isinstance(part.head, schema.LogisticHead)
     spent = extraction.wall_seconds if extraction else 0.0
-    itemsize = 2 if bench.cache.dtype == "float16" else 4
-    stored = len(bench.dataset) * width_at(bench.backbone, bench.cut) * itemsize
+    stored = bench.stored_bytes(bench.backbone, bench.cut, len(bench.dataset))
     return StageReport(
         name="head",
         trainable="head",
@@ -204,18 +203,13 @@ def _fit(
 ) -> tuple[list[BatchedHead], tuple[Outcome, ...], list[StepRecord], float]:
     """Train the members `parts`, of which the first has the index `first`, as one batched head."""
     classes = len(bench.dataset.classes)
-    head = build_head(
-        build.head_spec(part.head),
-        source.width,
-        classes,
-        [p.seed for p in parts],
-        zero_init=getattr(part.head, "zero_init", False),
-    ).to(bench.device)
+    head = build.new_head(part.head, source.width, classes, [p.seed for p in parts])
+    head = head.to(bench.device)
     optimizer = build_optimizer(
         part.optimizer.kind,
         list(head.parameters()),
         [build.hyperparameters(p.optimizer) for p in parts],
-        nesterov=isinstance(part.optimizer, schema.SGD) and part.optimizer.nesterov,
+        nesterov=build.nesterov(part.optimizer),
     )
     plan = build.train_plan(part, parts, bench.dataset.labels[splits["train"]], classes)
     count = len(build.members_of(part))

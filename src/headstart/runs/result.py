@@ -108,11 +108,11 @@ class PartResult:
     """
 
     part: schema.Part
-    members: tuple[Member, ...]
-    best: int | None
-    trained: TrainedModel | None
     predictions: Mapping[str, Predictions]
     wall_seconds: float
+    members: tuple[Member, ...] = ()
+    best: int | None = None
+    trained: TrainedModel | None = None
     extraction_seconds: float = 0.0
     stages: tuple[StageReport, ...] = ()
     prediction: JsonDict | None = None

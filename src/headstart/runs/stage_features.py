@@ -16,7 +16,7 @@ from headstart.runs.notebook import Notebook
 from headstart.runs.result import SPLITS
 from headstart.runs.training import width_at
 from headstart.train import CachedSource, FeatureSource, Mixing, StageCut, StandardSource
-from headstart.types import Augmentation, IntArray, JsonDict, View
+from headstart.types import IntArray, JsonDict, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class StageFeatures:
             workers=bench.workers,
             device=bench.device,
             flat=False,
-            augmentation=_augmentation(augmentation),
+            augmentation=None if augmentation is None else build.augmentation(augmentation),
             views=None if augmentation is None else augmentation.views,
             mixing=mixing,
         )
@@ -270,10 +270,5 @@ class StageFeatures:
         return best
 
     def _stored_bytes(self, stage: Stage) -> int:
-        itemsize = 2 if self._bench.cache.dtype == "float16" else 4
         views = len(stage.views(self._part.seed)) * len(self._own["train"])
-        return (len(self._rows) + views) * width_at(self._backbone, stage.cut) * itemsize
-
-
-def _augmentation(config: schema.AugmentationConfig | None) -> Augmentation | None:
-    return None if config is None else build.augmentation(config)
+        return self._bench.stored_bytes(self._backbone, stage.cut, len(self._rows) + views)

@@ -13,7 +13,7 @@ from headstart.backbones.base import INPUT, Backbone
 from headstart.backbones.frozen import guard_frozen
 from headstart.config import schema
 from headstart.features.store import human_bytes
-from headstart.heads import BatchedHead, Tail, build_head, stage_sizes
+from headstart.heads import Tail, stage_sizes
 from headstart.runs import build
 from headstart.runs.bench import Bench
 from headstart.runs.result import Member, StageReport
@@ -124,13 +124,9 @@ class _Staged:
         self.features = StageFeatures(
             label, part, bench, self.backbone, splits, bench.notebook(name, member)
         )
-        self.head: BatchedHead = build_head(
-            build.head_spec(part.head),
-            width_at(self.backbone, bench.cut),
-            len(bench.dataset.classes),
-            [part.seed],
-            zero_init=getattr(part.head, "zero_init", False),
-        ).to(bench.device)
+        width = width_at(self.backbone, bench.cut)
+        head = build.new_head(part.head, width, len(bench.dataset.classes), [part.seed])
+        self.head = head.to(bench.device)
         self.extraction_seconds = self.earlier_seconds = 0.0
 
     def run(self, value: dict[str, float | int]) -> tuple[Member, Candidate]:
@@ -216,7 +212,7 @@ class _Staged:
                 for g, p in groups.items()
             ],
             build.hyperparameters(config.optimizer),
-            nesterov=isinstance(config.optimizer, schema.SGD) and config.optimizer.nesterov,
+            nesterov=build.nesterov(config.optimizer),
         )
         frozen = nn.ModuleList([self.backbone.prefix(stage.cut), tail.fixed()])
         with guard_frozen(frozen, f"what {self.label} does not train"):

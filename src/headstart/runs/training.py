@@ -1,6 +1,6 @@
 """What frozen and staged training share: run the loop, show how far it is, keep what was found."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -18,6 +18,7 @@ from headstart.train import (
     Optimizer,
     Outcome,
     TrainPlan,
+    drain,
     fit,
     predict_probabilities,
 )
@@ -124,7 +125,7 @@ def train(
     earlier = checkpoint.elapsed()
     samples = plan.epochs * (len(splits["train"]) + len(splits["val"]))
     with bench.progress.task(f"{label}: training", samples, "samples") as task:
-        found = _drain(fit(model, optimizer, _Watched(source, task), plan, checkpoint))
+        found = drain(fit(model, optimizer, _Watched(source, task), plan, checkpoint))
     return (*found, earlier)
 
 
@@ -193,18 +194,6 @@ def parameters_of(backbone: Backbone, head_cut: str, head: nn.Module | None) -> 
     parameters += [] if head is None else list(head.parameters())
     unique = {id(p): p for p in parameters}.values()
     return sum(p.numel() for p in unique), sum(p.numel() * p.element_size() for p in unique)
-
-
-def _drain(
-    steps: Generator[StepRecord, None, tuple[Outcome, ...]],
-) -> tuple[list[StepRecord], tuple[Outcome, ...]]:
-    records: list[StepRecord] = []
-    while True:
-        try:
-            records.append(next(steps))
-        except StopIteration as end:
-            outcomes: tuple[Outcome, ...] = end.value
-            return records, outcomes
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,9 +94,6 @@ def run_zero_shot(name: str, part: schema.ZeroShotPart, bench: Bench) -> PartRes
     total, size_bytes = parameters_of(backbone, pooled, classifier)
     return PartResult(
         part=part,
-        members=(),
-        best=None,
-        trained=None,
         predictions=predictions,
         wall_seconds=time.perf_counter() - start,
         extraction_seconds=seconds,

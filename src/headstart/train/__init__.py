@@ -14,7 +14,7 @@ stages      what a stage trains, and where the network is cut for it
 from headstart.train.checkpoint import Checkpoint, CheckpointFolder
 from headstart.train.figures import evaluate, predict_probabilities
 from headstart.train.keeper import EarlyStopping, Outcome
-from headstart.train.loop import Precision, TrainPlan, fit
+from headstart.train.loop import Precision, TrainPlan, drain, fit
 from headstart.train.optim import (
     Hyperparameters,
     Optimizer,
@@ -24,10 +24,17 @@ from headstart.train.optim import (
     build_optimizer,
 )
 from headstart.train.schedule import ScheduleSpec, learning_rate_factor
-from headstart.train.source import CachedSource, FeatureSource, Mixing, StandardSource
+from headstart.train.source import (
+    ArrayFeatures,
+    CachedSource,
+    FeatureSource,
+    Mixing,
+    StandardSource,
+)
 from headstart.train.stages import StageCut, cut_for, rates_of
 
 __all__ = [
+    "ArrayFeatures",
     "CachedSource",
     "Checkpoint",
     "CheckpointFolder",
@@ -47,6 +54,7 @@ __all__ = [
     "build_grouped_optimizer",
     "build_optimizer",
     "cut_for",
+    "drain",
     "evaluate",
     "fit",
     "learning_rate_factor",

@@ -132,6 +132,19 @@ def fit(
     return run.keeper.outcomes()
 
 
+def drain(
+    steps: Generator[StepRecord, None, tuple[Outcome, ...]],
+) -> tuple[list[StepRecord], tuple[Outcome, ...]]:
+    """Run a training to its end; return its history, and how each member ended."""
+    records: list[StepRecord] = []
+    while True:
+        try:
+            records.append(next(steps))
+        except StopIteration as end:
+            outcomes: tuple[Outcome, ...] = end.value
+            return records, outcomes
+
+
 class _Run:
     """A training and where it is: after `step` batches of `epoch`."""
 

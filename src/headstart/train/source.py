@@ -39,6 +39,29 @@ class Gatherer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ArrayFeatures:
+    """Features in memory: the `Gatherer` of whoever has no feature store.
+
+    Attributes:
+        rows: float32, shape [n, *shape].
+    """
+
+    rows: FloatArray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample's features."""
+        return self.rows.shape[1:]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def gather(self, positions: IntArray) -> FloatArray:
+        """Return the features at `positions`, [k, *shape]."""
+        return self.rows[positions]
+
+
 class FeatureSource(Protocol):
     """Batches of features and labels, by epoch for training and in order for evaluation."""
 
