@@ -2,17 +2,24 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from headstart._util.hashing import digest_bytes
+
+JsonDict = dict[str, Any]
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 Fit = Literal["crop", "resize", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Pairs = Literal["single", "together", "separately"]
+Goal = Literal["classification", "regression"]
+Noun = Literal["picture", "text", "pair", "sequence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,74 @@ class InputSpec:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     fit: Fit = "crop"
+
+    def describe(self) -> JsonDict:
+        """Return it as JSON-like values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class TextSpec:
+    """How a text, or a pair of texts, becomes the tokens that a network expects.
+
+    One sample's tokens are float32 [length, 2]: the token's id (exact up to 2^24), and its segment,
+    which is 1 for the first text and 2 for the second. Zeros are padding.
+
+    Attributes:
+        tokenizer: The whole tokenizer, as the JSON of the library `tokenizers`.
+        max_length: Tokens of a sequence at most, special tokens included; more are cut off at the
+            end, of the longer text first where a sequence holds two.
+        pairs: ``single``: samples are one text; ``together``: both texts of a pair are one
+            sequence; ``separately``: two sequences, one after the other, that never see each other.
+        strip_markup: Whether tags such as ``<br />`` are taken out of the text first.
+    """
+
+    tokenizer: str
+    max_length: int
+    pairs: Pairs = "single"
+    strip_markup: bool = False
+
+    @property
+    def longest(self) -> int:
+        """Tokens of one sample at most."""
+        return self.max_length * (2 if self.pairs == "separately" else 1)
+
+    def describe(self) -> JsonDict:
+        """Return it as JSON-like values; the tokenizer by its digest."""
+        return {
+            "tokenizer": digest_bytes(self.tokenizer.encode()),
+            "max_length": self.max_length,
+            "pairs": self.pairs,
+            "strip_markup": self.strip_markup,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSpec:
+    """Sequences of numbers: one sample is float32 [length, channels + 1], the last channel 1.
+
+    Zeros are padding. A sample's bytes are its numbers, float32 [length, channels], little-endian.
+
+    Attributes:
+        channels: Numbers at each step.
+        max_length: Steps at most.
+    """
+
+    channels: int
+    max_length: int
+
+    @property
+    def longest(self) -> int:
+        """Steps of one sample at most."""
+        return self.max_length
+
+    def describe(self) -> JsonDict:
+        """Return it as JSON-like values."""
+        return asdict(self)
+
+
+Spec = InputSpec | TextSpec | SeriesSpec
+"""How a sample becomes the array that a backbone expects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +246,21 @@ class Predictions:
 
 
 @dataclass(frozen=True, slots=True)
+class Estimates:
+    """What a regression says of one split, in the split's order.
+
+    Attributes:
+        names: Names of the samples, length n.
+        targets: What is true, float32, shape [n].
+        values: What is predicted, float32, shape [n].
+    """
+
+    names: tuple[str, ...]
+    targets: FloatArray
+    values: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
 class StepRecord:
     """One line of a training history: one member, one epoch, one split.
 
@@ -178,11 +268,14 @@ class StepRecord:
         member: Index of the sweep member (0 where there is one model).
         stage: Index of the training stage.
         epoch: 1 for the first.
-        split: ``train`` or ``val``.
-        loss: Mean loss over the samples of the epoch.
-        accuracy: Share of right answers, in [0, 1]; for ``train`` measured while the weights move.
+        split: ``train`` or ``val``; or ``steps`` for a line that is written within an epoch.
+        loss: Mean loss over the samples of the epoch, or since the line before; cross-entropy in
+            nats, or the squared error of a regression.
+        accuracy: Share of right answers, in [0, 1]; for ``train`` measured while the weights move;
+            not a number for a regression.
         learning_rate: Learning rate of the epoch's last step.
         seconds: Wall time of this epoch's work on this split, shared by all members of a batch.
+        step: Optimiser steps that were done by then, from the stage's beginning.
     """
 
     member: int
@@ -193,6 +286,4 @@ class StepRecord:
     accuracy: float
     learning_rate: float
     seconds: float
-
-
-JsonDict = dict[str, Any]
+    step: int = 0

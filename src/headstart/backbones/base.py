@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from headstart.types import InputSpec
+from headstart.types import InputSpec, SeriesSpec, Spec
 
 INPUT = "input"
 """The cut before the first stage: nothing is frozen, everything is trainable."""
@@ -31,8 +31,24 @@ class Weights:
     license: str
 
 
+def example_input(spec: Spec, n: int, device: torch.device) -> torch.Tensor:
+    """Return n samples of the largest shape that a network takes: black pictures, equal tokens."""
+    if isinstance(spec, InputSpec):
+        return torch.zeros(n, 3, spec.height, spec.width, device=device)
+    if isinstance(spec, SeriesSpec):
+        return torch.ones(n, spec.longest, spec.channels + 1, device=device)
+    tokens = torch.zeros(n, spec.longest, 2, device=device)
+    tokens[..., 1] = 1
+    if spec.pairs == "separately":
+        tokens[:, spec.max_length :, 1] = 2
+    return tokens
+
+
 class Backbone(Protocol):
-    """A network without its task: a chain of named stages from pixels to pooled features.
+    """A network without its task: a chain of named stages from samples to pooled features.
+
+    Samples are pictures [n, 3, h, w], or sequences [n, length, width + 1] (see
+    `headstart.backbones.ragged`), always float32.
 
     For every cut c in `stages`: ``suffix(c)(prefix(c)(x))`` equals ``prefix(stages[-1])(x)``.
     The modules are shared, not copied: training a suffix trains the backbone.
@@ -49,8 +65,8 @@ class Backbone(Protocol):
         ...
 
     @property
-    def input_spec(self) -> InputSpec:
-        """How pictures are prepared for it."""
+    def input_spec(self) -> Spec:
+        """How samples (pictures, texts, sequences of numbers) are prepared for it."""
         ...
 
     @property
@@ -82,7 +98,7 @@ class Backbone(Protocol):
         ...
 
     def prefix(self, cut: str) -> nn.Module:
-        """Return the frozen modules from the input to `cut`: [n, 3, h, w] -> [n, *shape].
+        """Return the frozen modules from the input to `cut`: samples -> [n, *shape].
 
         The stage `cut` itself is the last of them. Asking for a prefix freezes it: its parameters
         need no gradient, it runs without building a graph, and it stays in eval mode whatever
@@ -131,7 +147,14 @@ class Backbone(Protocol):
         ...
 
     def shape(self, cut: str) -> tuple[int, ...]:
-        """Return the shape of one sample's activations at `cut`, without the batch axis."""
+        """Return the shape of one sample's activations at `cut`, without the batch axis.
+
+        Where the length is a sample's own (see `ragged`) it is that of the longest sample.
+        """
+        ...
+
+    def ragged(self, cut: str) -> bool:
+        """Return whether activations at `cut` are sequences, each sample's of its own length."""
         ...
 
     def digest(self, cut: str) -> str:

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from headstart._util.hashing import digest_json, digest_tensors
-from headstart.backbones.base import INPUT, POOLED, Weights
+from headstart.backbones.base import INPUT, POOLED, Weights, example_input
 from headstart.backbones.frozen import evaluating, freeze, state_tensors
 from headstart.errors import ConfigError, nearest
-from headstart.types import InputSpec
+from headstart.types import InputSpec, Spec
 
 _DIGEST_VERSION = 2  # raise it when the same weights would compute something else
 
@@ -27,7 +27,7 @@ class Network:
         stages: Name and module of each stage, in order; each maps one tensor to one tensor without
             writing to its input, and the last is named ``pooled``.
         classifier: The network's own last layer, or None.
-        input_spec: How its pictures are prepared.
+        input_spec: How its samples are prepared.
         weights: Where the weights came from.
         parameters_total: Number of parameters with the classifier, as publications count it.
     """
@@ -35,7 +35,7 @@ class Network:
     architecture: str
     stages: tuple[tuple[str, nn.Module], ...]
     classifier: nn.Module | None
-    input_spec: InputSpec
+    input_spec: Spec
     weights: Weights
     parameters_total: int
 
@@ -55,7 +55,7 @@ class FrozenStages(nn.Module):
         return super().train(False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Compute the activations at the cut, [n, 3, h, w] -> [n, *shape]."""
+        """Compute the activations at the cut, samples -> [n, *shape]."""
         # The stages are shared: whoever trained them as part of a suffix may have left them in
         # train mode, and their parameters waiting for gradients.
         if any(part.training for part in self.stages.modules()):
@@ -90,8 +90,8 @@ class Chain:
         return self._name
 
     @property
-    def input_spec(self) -> InputSpec:
-        """How pictures are prepared for it."""
+    def input_spec(self) -> Spec:
+        """How samples are prepared for it."""
         return self._network.input_spec
 
     @property
@@ -169,6 +169,10 @@ class Chain:
                 self._shapes = self._dry_run(self._device())
         return self._shapes[self._length(cut)]
 
+    def ragged(self, cut: str) -> bool:
+        """Return whether activations at `cut` are sequences, each sample's of its own length."""
+        return not isinstance(self.input_spec, InputSpec) and self.resolve(cut) != POOLED
+
     def digest(self, cut: str) -> str:
         """Return a digest of what `prefix(cut)` computes: architecture, cut, weights, buffers."""
         return self.digests(cut)[self.resolve(cut)]
@@ -207,8 +211,7 @@ class Chain:
     @torch.no_grad()
     def _dry_run(self, device: torch.device) -> tuple[tuple[int, ...], ...]:
         """Return the shapes at all cuts, ``input`` first, and leave every tensor and mode alone."""
-        spec = self._network.input_spec
-        x = torch.zeros(1, 3, spec.height, spec.width, device=device)
+        x = example_input(self._network.input_spec, 1, device)
         shapes = [tuple(x.shape[1:])]
         with evaluating(self._all):
             for module in self._modules:
