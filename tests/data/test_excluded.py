@@ -3,13 +3,13 @@
 import pytest
 
 from headstart.data.excluded import without_classes
-from headstart.data.rows import Pictures, Row
+from headstart.data.rows import Row, Samples
 from headstart.errors import DataError
 
 
-def source() -> Pictures:
+def source() -> Samples:
     rows = [Row(f"{c}/{n}", label) for label, c in enumerate("abc") for n in range(3)]
-    return Pictures(
+    return Samples(
         origin="here",
         classes=("a", "b", "c"),
         rows=tuple(rows),

@@ -233,12 +233,12 @@ def test_of_an_animation_the_first_frame_counts(encoded, kind):
 
 def test_the_pixel_digest_sees_pixels_and_not_files(encoded):
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 4, 3), np.uint8))
-    same = {probe(encoded(picture, kind)).pixels for kind in ("PNG", "BMP", "PPM", "TIFF")}
+    same = {probe(encoded(picture, kind)).content for kind in ("PNG", "BMP", "PPM", "TIFF")}
     assert len(same) == 1
     picture.putpixel((0, 0), (1, 1, 1))
-    assert probe(encoded(picture)).pixels not in same
+    assert probe(encoded(picture)).content not in same
     wide, high = Image.new("RGB", (4, 2)), Image.new("RGB", (2, 4))
-    assert probe(encoded(wide)).pixels != probe(encoded(high)).pixels
+    assert probe(encoded(wide)).content != probe(encoded(high)).content
 
 
 # --- what cannot be read ------------------------------------------------------------------------

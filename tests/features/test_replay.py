@@ -271,7 +271,7 @@ def test_the_engines_of_both_parts_are_named(store: FeatureStore) -> None:
     shape = backbone.shape("conv")
     rows = truth(backbone, "conv", images)
     key = feature_key(backbone, "conv", "float32")
-    with store.writer(key, shape, engine="openvino", about={}) as writer:
+    with store.writer(key, engine="openvino", about={}) as writer:
         writer.write(images.digests[:3], rows[:3])
     run(images, backbone, "conv", store)
     run(Pictures(pictures(1, seed=9).encoded), backbone, "pooled", store)

@@ -35,7 +35,7 @@ def rows_of(numbers: range, width: int = 5) -> np.ndarray:
 
 
 def put(store: FeatureStore, numbers: range, key: FeatureKey = KEY, width: int = 5) -> int:
-    with store.writer(key, (width,), engine="torch", about={"backbone": "tiny"}) as writer:
+    with store.writer(key, engine="torch", about={"backbone": "tiny"}) as writer:
         writer.write(digests_of(numbers), rows_of(numbers, width))
     return writer.bytes_written
 
@@ -98,14 +98,14 @@ def test_a_shard_ends_after_a_minute_so_that_slow_networks_lose_little(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_module, "MAX_SHARD_SECONDS", -1.0)
-    with store.writer(KEY, (5,), engine="torch", about={}) as writer:
+    with store.writer(KEY, engine="torch", about={}) as writer:
         writer.write(digests_of(range(2)), rows_of(range(2)))
         assert len(shard_files(store)) == 1
 
 
 def test_what_was_written_before_a_failure_is_kept(store: FeatureStore) -> None:
     def fail() -> None:
-        with store.writer(KEY, (5,), engine="torch", about={}) as writer:
+        with store.writer(KEY, engine="torch", about={}) as writer:
             writer.write(digests_of(range(3)), rows_of(range(3)))
             raise ZeroDivisionError
 
@@ -251,7 +251,7 @@ def test_ls_tells_people_what_is_there(store: FeatureStore) -> None:
     entry, half = store.ls()
     assert (entry.key, entry.backbone, entry.cut) == (KEY.digest(), "tiny", "pooled")
     assert (entry.samples, entry.shards, entry.dtype, entry.damaged) == (6, 2, "float32", 0)
-    assert (entry.height, entry.width, entry.fit) == (16, 16, "crop")
+    assert entry.input == "16×16 (crop)"
     assert entry.size_bytes == sum(p.stat().st_size for p in store.folder(KEY).iterdir())
     assert half.dtype == "float16"
 

@@ -25,7 +25,7 @@ def make(shape: tuple[int, ...], sizes: list[int], order: list[int], half: bool)
         start = 0
         for size in sizes:
             stop = start + size
-            with store.writer(key, shape, engine="torch", about={}) as writer:
+            with store.writer(key, engine="torch", about={}) as writer:
                 writer.write(digests[start:stop], rows[start:stop])
             start = stop
         table = Features(store.index(key), [digests[i] for i in order], shape, key.dtype)
@@ -76,7 +76,7 @@ def test_many_shards_do_not_use_up_the_file_descriptors(monkeypatch: pytest.Monk
     with tempfile.TemporaryDirectory() as folder:
         store = FeatureStore(Path(folder))
         for number in range(5):
-            with store.writer(key, (2,), engine="torch", about={}) as writer:
+            with store.writer(key, engine="torch", about={}) as writer:
                 writer.write([f"{number:064x}"], np.full((1, 2), number, dtype=np.float32))
         digests = [f"{number:064x}" for number in range(5)]
         table = Features(store.index(key), digests, (2,), "float32")

@@ -98,6 +98,9 @@ class TinyBackbone:
         whole = (3, self.input_spec.height, self.input_spec.width)
         return {"input": whole, "conv": (4, height, width), "pooled": (6,)}[cut]
 
+    def ragged(self, cut: str) -> bool:
+        return False
+
     def digest(self, cut: str) -> str:
         return self.digests()[cut]
 

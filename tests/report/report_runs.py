@@ -305,5 +305,6 @@ def finish(folder: Folder, path: Path, *, recommend: bool = True) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(table), file)
     for relative, columns in folder.predictions.items():
+        (path / relative).parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(columns), path / relative)
     return path

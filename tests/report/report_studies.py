@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import report_goals
 import report_stages
 from report_runs import Folder, add_model, add_sweep, compare, hyperparameters, start
 from report_worlds import fit, make_world
@@ -309,4 +310,5 @@ STUDIES = {
     "bare": bare,
     "hostile": hostile,
     **report_stages.STUDIES,
+    **report_goals.STUDIES,
 }

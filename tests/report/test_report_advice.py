@@ -48,6 +48,10 @@ def sweep(key: str, scores: dict[float, float | None], **more: Any) -> dict[str,
 def known(everything: JsonDict, ref: str) -> bool:
     """Whether a reference leads to an entry of the results."""
     kind, _, rest = ref.partition("/")
+    if kind == "backbones":
+        key, _, part = rest.partition("/")
+        (entry,) = [entry for entry in everything[kind] if entry["key"] == key]
+        return bool(entry[part])
     if kind in ("models", "sweeps"):
         name, _, part = rest.partition("/")
         (entry,) = [entry for entry in everything[kind] if entry["name"] == name]

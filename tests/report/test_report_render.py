@@ -103,7 +103,7 @@ def numbers_in(text: str) -> set[str]:
 
 def ways_to_write(value: float) -> set[str]:
     value = abs(value)
-    ways = {f"{value:,.{d}f}" for d in range(4)}
+    ways = {f"{value:,.{d}f}" for d in range(4)} | {f"{value:#.3g}"}
     ways |= {f"{value:.12f}".rstrip("0").rstrip("."), f"{value:.3g}"}
     ways |= {f"{value / unit:,.{d}f}" for unit in (60, 3600) for d in (1, 2)}
     if value <= 1:
@@ -123,7 +123,8 @@ def allowed_numbers(results: dict[str, Any]) -> set[str]:
             allowed |= numbers_in(leaf[:16])  # digests are shortened
         elif isinstance(leaf, int | float) and not isinstance(leaf, bool):
             allowed |= ways_to_write(leaf)
-    counts = results["data"]["counts"]
+    data = results["data"]
+    counts = data.get("counts") or {s: {"": n} for s, n in data["tokens"].items()}
     by_class = [
         sum(split.get(c, 0) for split in counts.values()) for c in results["data"]["classes"]
     ]
@@ -148,19 +149,28 @@ def derived_numbers(results: dict[str, Any]) -> Iterator[float]:
     samples = [m["prediction"]["samples"] for m in models if m.get("prediction")]
     costs = []
     for model in models:
-        seconds = (model["prediction"] or {}).get("seconds")
-        if model["ensemble"]:
+        seconds = (model.get("prediction") or {}).get("seconds")
+        if model.get("ensemble"):
             seconds = model["ensemble"]["prediction_seconds"]
-        costs += [1000 * seconds / samples[0], model["size_bytes"] / 2**20]
+        if seconds is not None:
+            costs += [1000 * seconds / samples[0], model["size_bytes"] / 2**20]
         yield sum(s["wall_seconds"] for s in model["stages"])
     yield from costs
     yield from (a / b for a in costs for b in costs)
     yield from (a - b for a in costs for b in costs)
-    scores = [m["metrics"][s]["accuracy"]["value"] for m in models for s in m["metrics"]]
+    scored = [m["metrics"][s] for m in models for s in m["metrics"]]
+    scores = [s["accuracy"]["value"] for s in scored if "accuracy" in s]
     yield from (a - b for a in scores for b in scores)
-    for spec in (b.get("input") for b in results["backbones"]):
-        width, height = results["data"]["sizes"]["median"]
-        yield width * height / (spec["width"] * spec["height"])
+    for backbone in results["backbones"]:
+        spec, cut = backbone["input"], backbone.get("truncation")
+        if "width" in spec:
+            width, height = results["data"]["sizes"]["median"]
+            yield width * height / (spec["width"] * spec["height"])
+        if cut:
+            yield cut["truncated"] / cut["texts"]
+            yield cut["tokens_lost"] / cut["tokens"]
+    if results["data"].get("goal") == "regression":
+        yield 500  # points of a cloud that are drawn
 
 
 @pytest.mark.parametrize("name", [n for n in STUDIES if n != "bare"])

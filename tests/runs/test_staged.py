@@ -229,7 +229,7 @@ def test_stopped_and_resumed_says_how_and_ends_the_same(
 def test_other_data_are_refused(go: Callable, photos: Path) -> None:
     result, _ = go("parts: {one: {kind: model, epochs: 1}}")
     (photos / "red" / "0.png").unlink()
-    with pytest.raises(RunError, match="pictures or labels have changed"):
+    with pytest.raises(RunError, match="samples or labels have changed"):
         resume(result.folder, show=SilentProgress())
     with pytest.raises(RunError, match=r"expected the folder of a run"):
         resume(photos, show=SilentProgress())

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Literal, Protocol
 
 import torch
 from torch import nn
 
-from headstart.types import InputSpec, SeriesSpec, Spec
+from headstart.backbones.ragged import Pooling
+from headstart.types import InputSpec, Pairs, SeriesSpec, Spec
 
 INPUT = "input"
 """The cut before the first stage: nothing is frozen, everything is trainable."""
@@ -29,6 +31,47 @@ class Weights:
     kind: str
     origin: str
     license: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """How a backbone reads texts, where that shall differ from its own way.
+
+    Attributes:
+        max_length: Tokens of a sequence at most, special tokens included; None is the network's own
+            limit, but no more than 512.
+        pooling: How the tokens' vectors become one; ``pooler`` is the network's own trained one,
+            which reads the first token. None is ``mean``.
+        pairs: Whether samples are one text each, or pairs, and how a pair is read.
+        tokenizer: Another tokenizer: a ``tokenizer.json``, a folder that holds one, or
+            ``packaged/minilm-l6``. None is the network's own.
+        strip_markup: Whether tags such as ``<br />`` are taken out of the texts first.
+    """
+
+    max_length: int | None = None
+    pooling: Pooling | Literal["pooler"] | None = None
+    pairs: Pairs = "single"
+    tokenizer: str | Path | None = None
+    strip_markup: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesOptions:
+    """What sequences of numbers a recurrent network reads, and how large it is.
+
+    Attributes:
+        channels: Numbers at each step.
+        max_length: Steps of a sequence at most.
+        hidden: Width of its layers.
+        layers: How many it has.
+        pooling: How the steps' vectors become one; None is ``last``.
+    """
+
+    channels: int
+    max_length: int
+    hidden: int = 64
+    layers: int = 1
+    pooling: Pooling | None = None
 
 
 def example_input(spec: Spec, n: int, device: torch.device) -> torch.Tensor:

@@ -9,6 +9,7 @@ from torch import nn
 
 from headstart._util.hashing import digest_file
 from headstart._util.imports import optional
+from headstart.backbones import transformers_packaged
 from headstart.backbones.base import Weights
 from headstart.backbones.chain import Network
 from headstart.backbones.timm import network
@@ -43,7 +44,8 @@ def build(name: str, weights: str | Path, seed: int, allow_network: bool) -> Net
     """
     del allow_network
     if name not in names():
-        raise ConfigError(f"no package brings weights named {name!r}; {nearest(name, names())}")
+        known = (*names(), *transformers_packaged.names())
+        raise ConfigError(f"no package brings weights named {name!r}; {nearest(name, known)}")
     architecture = f"tf_efficientnet_lite{name[-1]}"
     if weights not in (PRETRAINED, RANDOM):
         raise WeightsError(

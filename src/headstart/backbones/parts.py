@@ -7,6 +7,8 @@ from typing import final
 import torch
 from torch import nn
 
+from headstart.backbones.base import INPUT, POOLED, Backbone
+
 # What may open a stage: anything else (activations, norms) belongs to the layer before it, and may
 # work in place, which would write over the cached activations of a cut in front of it.
 _OPENERS = (nn.Conv2d, nn.Linear, nn.Dropout, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten)
@@ -126,3 +128,30 @@ def same(got: object, expected: torch.Tensor) -> bool:
         return False
     scale = float(expected.abs().max())
     return torch.allclose(got, expected, rtol=0.0, atol=1e-5 * scale, equal_nan=True)
+
+
+def shared_stages(backbone: Backbone) -> tuple[tuple[str, ...], ...]:
+    """Return the groups of stages that hold the same parameters, such as all layers of ALBERT.
+
+    A group is trained whole or frozen whole: a cut inside it would freeze what is trained behind.
+
+    Args:
+        backbone: Any backbone.
+
+    Returns:
+        Groups of two or more stage names, each in the order of the stages.
+    """
+    groups: list[tuple[set[int], list[str]]] = []
+    for name, module in backbone.modules(INPUT, POOLED):
+        tensors = {id(parameter) for parameter in module.parameters()}
+        names = [name]
+        apart = []
+        for others, members in groups:
+            if tensors & others:
+                tensors, names = tensors | others, [*members, *names]
+            else:
+                apart.append((others, members))
+        groups = [*apart, (tensors, names)]
+    order = list(backbone.stages)
+    shared = [tuple(sorted(names, key=order.index)) for _, names in groups if len(names) > 1]
+    return tuple(sorted(shared, key=lambda names: order.index(names[0])))

@@ -237,26 +237,68 @@ def hub_file(name: str, repository: str, allow_network: bool) -> Path:
     Raises:
         WeightsError: It is not there, and may not or cannot be downloaded.
     """
+    path, reason = cached_file(repository, HUB_FILE, allow_network)
+    if path is None:
+        raise not_on_hub(name, repository, (HUB_FILE,), reason)
+    return path
+
+
+def cached_file(repository: str, file: str, allow_network: bool) -> tuple[Path | None, str]:
+    """Look for one file of the Hugging Face hub in its cache, and then on the hub if allowed.
+
+    Args:
+        repository: ``owner/name``, with ``@revision`` if it is not the main branch.
+        file: The file's name in the repository.
+        allow_network: Whether it may be downloaded.
+
+    Returns:
+        The file in the cache, or None; and why the download failed, or an empty string.
+    """
     import huggingface_hub
-    from huggingface_hub import constants
 
     owner_name, _, revision = repository.partition("@")
     reason = ""
     for offline in (True, False) if allow_network else (True,):
         try:
-            return Path(
-                huggingface_hub.hf_hub_download(
-                    owner_name, HUB_FILE, revision=revision or None, local_files_only=offline
-                )
+            path = huggingface_hub.hf_hub_download(
+                owner_name, file, revision=revision or None, local_files_only=offline
             )
         except Exception as error:  # the hub's errors and those of its HTTP client share no root
             reason = "" if offline else f"{type(error).__name__}: {error}"
-    raise _not_there(
+        else:
+            return Path(path), ""
+    return None, reason
+
+
+def not_on_hub(
+    name: str,
+    repository: str,
+    files: tuple[str, ...],
+    reason: str,
+    packaged: str = "packaged/efficientnet-lite0",
+) -> WeightsError:
+    """Return the error for files of the hub that are not on this machine.
+
+    Args:
+        name: The backbone's name.
+        repository: ``owner/name``, with ``@revision`` if it is not the main branch.
+        files: What is missing.
+        reason: Why a download failed, or an empty string.
+        packaged: A backbone of the same kind whose weights come in a Python package.
+
+    Returns:
+        The error, for the caller to raise.
+    """
+    from huggingface_hub import constants
+
+    owner_name = repository.partition("@")[0]
+    return _not_there(
         name,
-        wanted=f"{HUB_FILE} of huggingface.co/{repository}",
+        wanted=f"{', '.join(files)} of huggingface.co/{repository}",
         looked_in=str(Path(constants.HF_HUB_CACHE) / f"models--{owner_name.replace('/', '--')}"),
-        by_hand=f"hf download {owner_name} {HUB_FILE}",
+        by_hand=f"hf download {owner_name} {' '.join(files)}",
         reason=reason,
+        packaged=packaged,
     )
 
 
@@ -302,7 +344,14 @@ def torch_hub_file(name: str, url: str, allow_network: bool) -> Path:
     return path
 
 
-def _not_there(name: str, wanted: str, looked_in: str, by_hand: str, reason: str) -> WeightsError:
+def _not_there(
+    name: str,
+    wanted: str,
+    looked_in: str,
+    by_hand: str,
+    reason: str,
+    packaged: str = "packaged/efficientnet-lite0",
+) -> WeightsError:
     """Return the one error for pretrained weights that are not on this machine."""
     failed = f"\n  the network was allowed, but: {reason}" if reason else ""
     return WeightsError(
@@ -313,7 +362,7 @@ def _not_there(name: str, wanted: str, looked_in: str, by_hand: str, reason: str
         "  1. allow the network (allow_network), and they are downloaded once;\n"
         f"  2. put the file there by hand (on a machine with a network: {by_hand}), or keep it "
         "anywhere and give its path as the weights;\n"
-        "  3. do without: 'packaged/efficientnet-lite0' brings real weights in a Python package, "
+        f"  3. do without: '{packaged}' brings real weights in a Python package, "
         "and the weights 'random' need no file."
     )
 

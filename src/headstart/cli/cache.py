@@ -19,7 +19,7 @@ def _store() -> "FeatureStore":
 
 @app.command("ls")
 def ls() -> None:
-    """List what is stored: backbone, cut, pictures, size, last use."""
+    """List what is stored: backbone, cut, samples, size, last use."""
     from headstart.features.store import human_bytes
 
     store = _store()
@@ -28,7 +28,7 @@ def ls() -> None:
         typer.echo(f"{entry.key[:12]}  {entry.backbone} at {entry.cut}")
         damaged = f", {entry.damaged} damaged shards" if entry.damaged else ""
         typer.echo(
-            f"    {entry.samples:,} pictures at {entry.height}×{entry.width} ({entry.fit}), "
+            f"    {entry.samples:,} samples, {entry.input}, "
             f"{entry.dtype}, {human_bytes(entry.size_bytes)}, "
             f"last used {entry.last_used:%Y-%m-%d}{damaged}"
         )

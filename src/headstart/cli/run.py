@@ -88,30 +88,65 @@ def _print_results(results: "JsonDict") -> None:
         console.print(f"[yellow]data:[/yellow] {escape(problem['text'])}", highlight=False)
     table = Table(title=escape(results["experiment"]["title"]))
     table.add_column("part", no_wrap=True)
-    for name in ("val", "test", "95% interval", "train s", "extract s"):
+    metric = _headline(results["models"])
+    further = _further_sets(results["models"], metric)
+    for name in (
+        f"val {metric}",
+        f"test {metric}",
+        "95% interval",
+        *further,
+        "train s",
+        "extract s",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for model in results["models"]:
         whole = sum(stage["wall_seconds"] for stage in model["stages"])
         extraction = sum(stage["extraction_seconds"] for stage in model["stages"])
         times = (f"{whole - extraction:.1f}", f"{extraction:.1f}")
-        if "test" not in model["metrics"]:
-            table.add_row(escape(model["name"]), model["state"], "", "", *times)
+        blank = [""] * len(further)
+        if metric not in model["metrics"].get("test", {}):
+            table.add_row(escape(model["name"]), model["state"], "", "", *blank, *times)
             continue
-        test = model["metrics"]["test"]["accuracy"]
-        val = model["metrics"]["val"]["accuracy"]["value"]
+        test = model["metrics"]["test"][metric]
+        val = model["metrics"].get("val", {}).get(metric, {}).get("value")
+        others = [model["metrics"].get(split, {}).get(metric) for split in further]
         table.add_row(
             escape(model["name"]),
-            f"{val:.3f}",
-            f"{test['value']:.3f}",
-            f"{test['low']:.3f}–{test['high']:.3f}",
+            "" if val is None else _short(val),
+            _short(test["value"]),
+            f"{_short(test['low'])}–{_short(test['high'])}",
+            *("" if other is None else _short(other["value"]) for other in others),
             *times,
         )
     console.print(table)
     for comparison in results["comparisons"]:
-        agreement = f"{comparison['agreement']:.2%} of test predictions identical"
-        console.print(f"{escape(comparison['text'])}; {agreement}", highlight=False)
+        line = escape(comparison["text"])
+        if comparison["agreement"] is not None:
+            line += f"; {comparison['agreement']:.2%} of test predictions identical"
+        console.print(line, highlight=False)
     for target in results["targets"]:
         console.print(escape(target_line(target)), highlight=False)
+
+
+def _headline(models: "list[JsonDict]") -> str:
+    """Return the figure that tells most of these models: accuracy, squared error, perplexity."""
+    tests = [model["metrics"].get("test", {}) for model in models]
+    for metric in ("perplexity", "mse"):
+        if any(metric in test for test in tests):
+            return metric
+    return "accuracy"
+
+
+def _further_sets(models: "list[JsonDict]", metric: str) -> list[str]:
+    """Return the names of test sets besides the first."""
+    splits = dict.fromkeys(split for m in models for split in m["metrics"])
+    measured = [s for s in splits if any(metric in m["metrics"].get(s, {}) for m in models)]
+    return [split for split in measured if split.startswith("test-")]
+
+
+def _short(value: float) -> str:
+    """Return a figure with as many digits as tell something."""
+    return f"{value:.3f}" if 0.01 <= abs(value) < 10 else f"{value:.4g}"
 
 
 def target_line(target: "JsonDict") -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.evaluate.intervals import bootstrap_mean
-from headstart.types import Predictions, Score
+from headstart.types import Estimates, Predictions, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,26 @@ def compare_pair(a: Predictions, b: Predictions, seed: int = 0) -> Pairing:
         n=len(a.names),
         accuracy_difference=bootstrap_mean(right_a - right_b, seed),
     )
+
+
+def squared_error_difference(a: Estimates, b: Estimates, seed: int = 0) -> Score:
+    """Return the mean squared error of one model minus that of another, on the same samples.
+
+    Args:
+        a: One model's estimates.
+        b: The other's, of the same samples in the same order.
+        seed: Decides the bootstrap's resamples.
+
+    Returns:
+        The difference with the paired bootstrap's 95% interval.
+
+    Raises:
+        ValueError: The estimates are not of the same samples.
+    """
+    if a.names != b.names or not np.array_equal(a.targets, b.targets):
+        raise ValueError("expected estimates of the same samples in the same order")
+    errors = [np.square(e.values.astype(np.float64) - e.targets) for e in (a, b)]
+    return bootstrap_mean(errors[0] - errors[1], seed)
 
 
 def relative_difference(

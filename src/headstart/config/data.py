@@ -34,6 +34,9 @@ class DataCommon(Strict):
     """What to do with training pictures that are, pixel for pixel, in validation or test too."""
     small_classes: Literal["error", "drop"] = "error"
     """What to do with classes that have too few pictures to be in every split."""
+    val_samples: Count | None = None
+    """Exactly so many training samples become validation, where the data declare training and test
+    and no validation."""
     exclude_classes: tuple[str, ...] = ()
     """Classes to leave out, such as BACKGROUND_Google."""
     limit_per_class: Count | None = None
@@ -58,6 +61,59 @@ class PathData(DataCommon):
     null: group, if it is there."""
 
 
+class TextData(DataCommon):
+    """Texts, or pairs of texts: folders of .txt files, a table, MultiNLI's or GLUE's files."""
+
+    kind: Literal["text"]
+    path: str | None = None
+    """Folder, archive or table (CSV, TSV, JSONL, Parquet); --data on the command line wins."""
+    text_column: str | None = None
+    """Table: column with the text, or the first text; null: found by its usual names."""
+    pair_column: str | None = None
+    """Table: column with the second text; null: found by its usual names, if it is there."""
+    label_column: str | None = None
+    """Table: column with the class; null: found by its usual names."""
+    split_column: str | None = None
+    """Table: column with train, val or test; null: split, if it is there."""
+    group_column: str | None = None
+    """Table: column with what must stay together; null: none."""
+
+
+class SequenceData(Strict):
+    """Sequences of random numbers, and a number that follows from each: made, not read."""
+
+    kind: Literal["sequence"]
+    target: Literal["sum", "mean", "product", "adding"] = "sum"
+    """What is to be said of a sequence; adding: the sum of its two marked numbers (Hochreiter,
+    Schmidhuber 1997)."""
+    min_length: Annotated[int, Field(ge=2)] = 2
+    max_length: Annotated[int, Field(ge=2)] = 10
+    """Lengths are drawn evenly between the two."""
+    train: Count = 6400
+    val: Count = 1600
+    test: Count = 2000
+    """How many sequences train, choose, and are looked at once, at the end."""
+    seed: int = 0
+
+
+class LanguageData(Strict):
+    """Running text for a language model, in WikiText's layout."""
+
+    kind: Literal["language"]
+    path: str | None = None
+    """Folder or archive; --data on the command line wins."""
+    train: str | None = None
+    """Name of the training file; null: wiki.train.tokens or wiki.train.raw."""
+    val: str | None = None
+    """Name of the validation file; null: wiki.valid, or the end of the training text."""
+    test: str | None = None
+    """Name of the test file; null: wiki.test."""
+    min_count: Count = 3
+    """Words that training has less often are <unk>."""
+    val_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the training text, from its end, that validates where no file does."""
+
+
 class HuggingFaceData(DataCommon):
     """A data set of the Hugging Face hub or saved by the `datasets` package."""
 
@@ -66,6 +122,10 @@ class HuggingFaceData(DataCommon):
     """Hub name, or a local path; --data on the command line wins."""
     image_column: str | None = None
     """Column with the picture; null: the only one of its type."""
+    text_column: str | None = None
+    """Column with the text, where the samples are texts."""
+    pair_column: str | None = None
+    """Column with the second text, where the samples are pairs of texts."""
     label_column: str | None = None
     """Column with the class; null: the only one of its type."""
 
@@ -89,5 +149,14 @@ class PackagedData(DataCommon):
 
 
 Data = Annotated[
-    PathData | HuggingFaceData | TorchvisionData | PackagedData, Field(discriminator="kind")
+    PathData
+    | TextData
+    | SequenceData
+    | LanguageData
+    | HuggingFaceData
+    | TorchvisionData
+    | PackagedData,
+    Field(discriminator="kind"),
 ]
+
+SampleData = PathData | TextData | HuggingFaceData | TorchvisionData | PackagedData

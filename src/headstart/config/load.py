@@ -54,10 +54,9 @@ def load_experiment(
     if data is not None:
         kind = raw.get("data", {}).get("kind") if isinstance(raw.get("data"), dict) else None
         key = "name" if kind == "huggingface" else "path"
-        if kind == "packaged":
-            raise ConfigError(
-                "--data: this experiment's data come with a package; set data.kind to use others"
-            )
+        if kind in ("packaged", "sequence"):
+            why = "come with a package" if kind == "packaged" else "are made by Headstart"
+            raise ConfigError(f"--data: this experiment's data {why}; set data.kind to use others")
         raw = merge(raw, {"data": {key: data}})
     for override in overrides:
         problem = _override(raw, override)

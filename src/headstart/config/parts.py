@@ -14,7 +14,16 @@ from headstart.config.training import (
     Schedule,
     StageConfig,
 )
-from headstart.config.values import Count, Name, Strict, by_shape
+from headstart.config.values import (
+    Count,
+    Drop,
+    Name,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    Strict,
+    by_shape,
+)
 
 
 class ModelPart(Strict):
@@ -47,6 +56,8 @@ class ModelPart(Strict):
     """Stages of training, one after the other; null: the head alone, on the frozen backbone."""
     from_scratch: bool = False
     """Train the same network from random weights: every stage trains all of it."""
+    record_steps: Count | None = None
+    """Also record the mean training loss every so many optimiser steps."""
     labels_per_class: Count | None = None
     """Train on this many samples of each class only; smaller draws are inside larger ones."""
     best_of: Name | None = None
@@ -92,6 +103,78 @@ class ZeroShotPart(Strict):
     """Draws the pictures to show."""
 
 
+class BaselinePart(Strict):
+    """What knows nothing of the input: the training mean, or the shares of the classes."""
+
+    kind: Literal["baseline"]
+    title: str = ""
+    """What a reader sees; empty: the part's name."""
+
+
+class Reference(Strict):
+    """A published figure, for orientation."""
+
+    name: str
+    perplexity: Positive
+    source: str
+
+
+class LanguageModelPart(Strict):
+    """A recurrent language model, trained from random weights; a backbone for later studies."""
+
+    kind: Literal["language_model"]
+    title: str = ""
+    """What a reader sees; empty: the part's name."""
+    cell: Literal["elman", "gru", "lstm"] = "lstm"
+    embedding: Count = 200
+    """Width of the word vectors."""
+    hidden: Count = 200
+    """Width of the recurrent layers."""
+    layers: Count = 2
+    tied: bool = False
+    """Whether words go in and come out by the same vectors (Press, Wolf 2017; Inan et al. 2017)."""
+    dropout_input: Drop = 0.0
+    """Of word vectors, the same for a whole stretch of text (variational: Gal, Ghahramani 2016)."""
+    dropout_hidden: Drop = 0.0
+    """Between recurrent layers, likewise."""
+    dropout_output: Drop = 0.0
+    """Of the last recurrent layer, likewise."""
+    dropout_words: Drop = 0.0
+    """Of whole words of the vocabulary."""
+    dropout_weight: Drop = 0.0
+    """Of weights from hidden to hidden (DropConnect: Merity et al. 2017)."""
+    alpha: NonNegative = 0.0
+    """Penalty on large activations of the last layer (AR: Merity et al. 2017)."""
+    beta: NonNegative = 0.0
+    """Penalty on their change from word to word (TAR: Merity et al. 2017)."""
+    optimizer: OptimizerConfig = SGD()
+    schedule: Schedule = Constant()
+    epochs: Count = 20
+    batch_size: Count = 20
+    """Stretches of text that are read side by side."""
+    bptt: Annotated[int, Field(ge=2)] = 35
+    """Words through which the error goes back."""
+    random_bptt: bool = False
+    """Draw that number anew at each step (Merity et al. 2017)."""
+    clip_norm: Positive | None = 0.25
+    """Scale the gradients down where their norm is above this."""
+    average_after: Count | None = None
+    """Average the weights once validation has been worse than so many epochs before (NT-ASGD:
+    Merity et al. 2017)."""
+    early_stopping: EarlyStoppingConfig | None = None
+    keep: Literal["best", "last"] = "best"
+    seed: int = 0
+    record_steps: Count | None = None
+    """Also record the mean training loss every so many optimiser steps."""
+    samples: NonNegativeInt = 3
+    """Texts to generate for the report."""
+    sample_words: Count = 60
+    temperature: Positive = 0.8
+    """Below 1 likely words become likelier."""
+    references: tuple[Reference, ...] = ()
+    """Published figures to show beside its own."""
+
+
 class EnsemblePart(Strict):
     """Earlier parts that vote."""
 
@@ -106,4 +189,7 @@ class EnsemblePart(Strict):
 
 
 TrainedPart = ModelPart | SweepPart
-Part = Annotated[ModelPart | SweepPart | ZeroShotPart | EnsemblePart, Field(discriminator="kind")]
+Part = Annotated[
+    ModelPart | SweepPart | ZeroShotPart | BaselinePart | LanguageModelPart | EnsemblePart,
+    Field(discriminator="kind"),
+]

@@ -19,6 +19,8 @@ _GRID_BY_OPTIMIZER = {
 }
 _METRICS = ("accuracy", "loss", "precision_macro", "recall_macro", "f1_macro")
 _TOP = ("top1", "top5")  # of a zero-shot part, among all classes of the pretrained classifier
+_REGRESSION = ("mse", "mae")
+_LANGUAGE = ("loss", "perplexity")
 _PAIRED = ("speedup", "agreement", "gain")
 _RANGES = {
     "learning_rate": (0, math.inf, False),
@@ -63,12 +65,14 @@ def check_references(raw: dict[str, Any]) -> list[Problem]:
         problems += check_stages(where, part)
         problems += _idle_grid(where, part, parts)
         earlier.append(name)
+    goal = "regression" if _mapping(raw.get("data")).get("kind") == "sequence" else "classification"
     for index, comparison in enumerate(_list(raw.get("comparisons"))):
         for side in ("a", "b"):
             asked = _mapping(comparison).get(side)
             problems += _name(f"comparisons.{index}.{side}", asked, parts, "a part")
     for index, target in enumerate(_list(raw.get("targets"))):
-        problems += _target(f"targets.{index}", _mapping(target), parts)
+        problems += _target(f"targets.{index}", _mapping(target), parts, goal)
+    problems += _kinds(raw, parts, backbones)
     split = _mapping(raw.get("data")).get("split")
     if isinstance(split, dict):
         problems += _split(split)
@@ -176,7 +180,32 @@ def _nesterov(where: str, part: dict[str, Any]) -> list[Problem]:
     return []
 
 
-def _target(where: str, target: dict[str, Any], parts: dict[str, Any]) -> list[Problem]:
+def _kinds(raw: dict[str, Any], parts: dict[str, Any], backbones: dict[str, Any]) -> list[Problem]:
+    """Parts that want other data than there are, or a backbone where there is none."""
+    problems = []
+    kind = _mapping(raw.get("data")).get("kind")
+    regression, language = kind == "sequence", kind == "language"
+    for name, part in parts.items():
+        asked = _mapping(part).get("kind")
+        where = f"parts.{name}.kind"
+        if (asked == "language_model") != language and asked is not None:
+            expected = (
+                "language_model where data.kind is language"
+                if language
+                else "a part for samples with labels: data.kind is not language"
+            )
+            problems.append(Problem(where, repr(asked), expected))
+        elif regression and asked in ("zero_shot", "ensemble"):
+            problems.append(Problem(where, repr(asked), "a part that tells numbers, not classes"))
+        elif asked in ("model", "sweep", "zero_shot") and not backbones:
+            problems.append(Problem("backbones", "none", f"at least one, for parts.{name}"))
+        head = _mapping(_mapping(part).get("head")).get("kind")
+        if regression and head == "logistic":
+            problems.append(Problem(f"parts.{name}.head.kind", "'logistic'", "linear or mlp here"))
+    return problems
+
+
+def _target(where: str, target: dict[str, Any], parts: dict[str, Any], goal: str) -> list[Problem]:
     known_parts = [*parts, "recommended"] if target.get("against") is None else list(parts)
     problems = _name(f"{where}.part", target.get("part"), known_parts, "a part")
     problems += _name(f"{where}.against", target.get("against"), parts, "a part")
@@ -197,11 +226,18 @@ def _target(where: str, target: dict[str, Any], parts: dict[str, Any]) -> list[P
     if against is not None:
         expected = "nothing: it is for " + ", ".join(_PAIRED)
         problems.append(Problem(f"{where}.against", repr(against), expected))
-    known = [f"{s}.{m}" for s in ("test", "val", "train") for m in _METRICS]
     asked = _mapping(parts.get(str(target.get("part"))))
+    names: tuple[str, ...] = _METRICS
+    if goal == "regression":
+        names = _REGRESSION
+    elif asked.get("kind") == "language_model":
+        names = _LANGUAGE
+    known = [f"{s}.{m}" for s in ("test", "val", "train") for m in names]
     if asked.get("kind") == "zero_shot":
         known = [f"test.{m}" for m in (*_METRICS, *_TOP)]
-    if metric not in known:
+    split, _, measure = metric.partition(".")
+    further = split.startswith("test-") and measure in names  # such as test-mismatched
+    if metric not in known and not further:
         expected = "SPLIT.METRIC, speedup, agreement or gain"
         hint = nearest(metric, [*known, *_PAIRED])
         problems.append(Problem(f"{where}.metric", repr(metric), expected, hint))

@@ -6,12 +6,23 @@ that editors show them.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
-from headstart.config.data import Data, HuggingFaceData, PathData, TorchvisionData
+from headstart.config.data import (
+    Data,
+    HuggingFaceData,
+    LanguageData,
+    PathData,
+    SampleData,
+    SequenceData,
+    TextData,
+    TorchvisionData,
+)
 from headstart.config.heads import Head, LogisticHead, MLPHead
 from headstart.config.parts import (
+    BaselinePart,
     EnsemblePart,
+    LanguageModelPart,
     ModelPart,
     Part,
     SweepPart,
@@ -28,14 +39,16 @@ from headstart.config.training import (
     Schedule,
     StageConfig,
 )
-from headstart.config.values import Count, Name, Positive, Strict
+from headstart.config.values import Count, Name, Positive, Strict, by_shape
 
 
 class BackboneConfig(Strict):
     """A pretrained network and where it is cut."""
 
     name: str
-    """timm/NAME, torchvision/NAME, packaged/NAME or headstart/NAME."""
+    """timm/NAME, torchvision/NAME, transformers/NAME (of the hub, or a folder), packaged/NAME,
+    headstart/NAME, or run:RUN/PART: a language model of an earlier run, RUN its folder or the name
+    of its study (the latest run of it in `runs`)."""
     weights: str = "pretrained"
     """pretrained, random, or the path of a .safetensors or .pth file."""
     seed: int = 0
@@ -46,6 +59,23 @@ class BackboneConfig(Strict):
     """How a picture is brought to that size; null: as `data.fit` says."""
     cut: str | None = None
     """Last frozen stage; null: the pooled features before the classifier."""
+    max_length: Count | None = None
+    """Texts: tokens at most, more are cut off; null: the network's own limit, 512 at most."""
+    pooling: Literal["mean", "max", "first", "last", "attention", "pooler"] | None = None
+    """Texts and series: how one vector is made of a sequence; attention learns it, in the stage
+    `pooled`; pooler: the network's own layer on the first token (CLS); null: mean of a transformer,
+    max of a language model, last of a series."""
+    pairs: Literal["together", "separately"] | None = None
+    """Pairs of texts: as one sequence, or each by itself and [u; v; |u - v|; u * v] of both; null:
+    together in a transformer, separately in a language model."""
+    tokenizer: str | None = None
+    """Texts: a tokenizer's folder or tokenizer.json, where the network's own shall not be used."""
+    strip_markup: bool = False
+    """Texts: take HTML tags such as <br /> out first."""
+    hidden: Count | None = None
+    """headstart/elman, gru, lstm: width of the layers; null: 64."""
+    layers: Count | None = None
+    """headstart/elman, gru, lstm: how many; null: 1."""
 
 
 RECOMMENDED = "recommended"
@@ -64,8 +94,9 @@ class Target(Strict):
     part: Name
     """The part whose (best) model is asked; recommended: the one that validation chose."""
     metric: str
-    """SPLIT.METRIC such as test.accuracy; or, with `against`, speedup, agreement, or gain (this
-    part's test accuracy minus the other's)."""
+    """SPLIT.METRIC such as test.accuracy, test.perplexity or test.mse; or, with `against`, speedup,
+    agreement, or gain (this part's test accuracy minus the other's; of a regression the other's
+    squared error minus this one's)."""
     op: Literal[">=", ">", "<=", "<"] = ">="
     value: float
     against: Name | None = None
@@ -103,10 +134,17 @@ class Timing(Strict):
     measure: bool = True
     """Measure it, once for each architecture: the network's forward pass over the test split."""
     samples: Count | None = 500
-    """Pictures that are timed at most, the first ones; null: the whole test split."""
+    """Samples that are timed at most, the first ones; null: the whole test split."""
     repeats: Count = 3
     """Passes; the median counts."""
     batch_size: Count = 32
+
+
+Example = Annotated[
+    Annotated[str, Tag("~text")]
+    | Annotated[tuple[str, ...], Field(min_length=2, max_length=2), Tag("~list")],
+    Discriminator(by_shape),
+]
 
 
 class Experiment(Strict):
@@ -118,9 +156,12 @@ class Experiment(Strict):
     notes: tuple[str, ...] = ()
     """Stated in the report, such as what stands in for what."""
     data: Data
-    backbones: Annotated[dict[Name, BackboneConfig], Field(min_length=1)]
+    backbones: dict[Name, BackboneConfig] = Field(default_factory=dict)
+    """Networks by key; a part that names none takes the first."""
     parts: Annotated[dict[Name, Part], Field(min_length=1)]
     """Models, sweeps, zero-shot classifiers and ensembles by name, in the order they run in."""
+    examples: tuple[Example, ...] = ()
+    """Texts, or pairs of texts, whose class every trained model is to tell in the report."""
     comparisons: tuple[ComparisonConfig, ...] = ()
     targets: tuple[Target, ...] = ()
     report: ReportConfig = ReportConfig()
@@ -130,7 +171,7 @@ class Experiment(Strict):
     device: str = "auto"
     """auto, cpu, cuda, cuda:N."""
     workers: Count = 2
-    """Threads that decode pictures."""
+    """Threads that decode samples."""
     profile: str | None = None
     """The profile that was applied; written by Headstart."""
     profiles: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -169,6 +210,7 @@ __all__ = [
     "SGD",
     "AugmentationConfig",
     "BackboneConfig",
+    "BaselinePart",
     "Cache",
     "Checkpoints",
     "ComparisonConfig",
@@ -178,6 +220,8 @@ __all__ = [
     "Experiment",
     "Head",
     "HuggingFaceData",
+    "LanguageData",
+    "LanguageModelPart",
     "Last",
     "LogisticHead",
     "Loss",
@@ -187,10 +231,13 @@ __all__ = [
     "Part",
     "PathData",
     "ReportConfig",
+    "SampleData",
     "Schedule",
+    "SequenceData",
     "StageConfig",
     "SweepPart",
     "Target",
+    "TextData",
     "Timing",
     "TorchvisionData",
     "TrainedPart",

@@ -23,6 +23,8 @@ class SGD(Strict):
     momentum: Momentum = 0.0
     nesterov: bool = False
     weight_decay: NonNegative = 0.0
+    weight_decay_on: Literal["all", "weights"] = "all"
+    """weights: biases and the numbers of normalisations do not decay."""
 
 
 class Adam(Strict):
@@ -34,6 +36,8 @@ class Adam(Strict):
     beta2: Momentum = 0.999
     epsilon: Positive = 1e-8
     weight_decay: NonNegative = 0.0
+    weight_decay_on: Literal["all", "weights"] = "all"
+    """weights: biases and the numbers of normalisations do not decay."""
 
 
 class AdamW(Strict):
@@ -45,6 +49,8 @@ class AdamW(Strict):
     beta2: Momentum = 0.999
     epsilon: Positive = 1e-8
     weight_decay: NonNegative = 0.01
+    weight_decay_on: Literal["all", "weights"] = "all"
+    """weights: biases and the numbers of normalisations do not decay."""
 
 
 class RMSProp(Strict):
@@ -56,6 +62,8 @@ class RMSProp(Strict):
     momentum: Momentum = 0.0
     epsilon: Positive = 1e-8
     weight_decay: NonNegative = 0.0
+    weight_decay_on: Literal["all", "weights"] = "all"
+    """weights: biases and the numbers of normalisations do not decay."""
 
 
 OptimizerConfig = Annotated[SGD | Adam | AdamW | RMSProp, Field(discriminator="kind")]

@@ -1,1 +1,1 @@
-"""Pictures and labels: sources, preflight checks, splits, loading."""
+"""Samples and labels: sources, preflight checks, splits, loading."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from headstart.data.rows import Pictures, Source
+from headstart.data.rows import Samples, Source, counted
 from headstart.errors import DataError, nearest
 
 
@@ -11,11 +11,11 @@ def without_classes(source: Source, names: Sequence[str]) -> Source:
     """Return a source as if some of its classes were not there.
 
     Args:
-        source: Where the pictures come from.
+        source: Where the samples come from.
         names: Names of classes, such as ``BACKGROUND_Google``.
 
     Returns:
-        The rest, with a note that says how many pictures were left out.
+        The rest, with a note that says how many samples were left out.
 
     Raises:
         DataError: A name is not a class of the source.
@@ -35,8 +35,8 @@ def without_classes(source: Source, names: Sequence[str]) -> Source:
         for i in positions
     )
     count = len(source.rows) - len(rows)
-    note = f"{', '.join(names)}: left out as the experiment asks ({count:,} pictures)"
-    return Pictures(
+    note = f"{', '.join(names)}: left out as the experiment asks ({counted(count, source.noun)})"
+    return Samples(
         origin=source.origin,
         classes=kept,
         rows=rows,
@@ -44,4 +44,5 @@ def without_classes(source: Source, names: Sequence[str]) -> Source:
         closer=source.close,
         notes=(*source.notes, note),
         class_names={c: n for c, n in source.class_names.items() if c in label_of},
+        noun=source.noun,
     )

@@ -12,7 +12,7 @@ import PIL
 
 from headstart.data.image import MAX_PIXELS, Probe
 
-_FORMAT = 1
+_FORMAT = 2
 
 Fact = Probe | str
 """What a picture is, or the reason why it cannot be read."""

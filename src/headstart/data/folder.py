@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from headstart.data.image import SUFFIXES
-from headstart.data.rows import Pictures, Row, Source
+from headstart.data.rows import Row, Samples, Source
 from headstart.data.tree import Tree, natural_key, without_single_top
 from headstart.errors import DataError
 
@@ -56,7 +56,7 @@ def open_folder(tree: Tree) -> Source:
     classes = tuple(sorted({name for _, name, _ in labelled}, key=natural_key))
     position = {name: index for index, name in enumerate(classes)}
     paths = [path for path, _, _ in labelled]
-    return Pictures(
+    return Samples(
         origin=tree.origin,
         classes=classes,
         rows=tuple(Row(path, position[name], split) for path, name, split in labelled),

@@ -3,30 +3,41 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from headstart._util.imports import optional
 from headstart.data.archive import missing
 from headstart.data.folder import SPLIT_NAMES
-from headstart.data.rows import Pictures, Row, Source
+from headstart.data.rows import Row, Samples, Source, counted
+from headstart.data.text import pair_bytes, text_bytes
+from headstart.data.text_names import Roles, part_of, roles_of, settle
 from headstart.data.tree import natural_key
 from headstart.errors import DataError, nearest
 
-_ROLES = ("image", "label", "group", "config")
+_ROLES = ("image", "text", "pair", "label", "group", "config")
+
+
+def is_saved(path: Path) -> bool:
+    """Say whether a folder was written by ``save_to_disk``."""
+    return (path / "dataset_dict.json").exists() or (path / "state.json").exists()
 
 
 def open_huggingface(
     path_or_name: str, *, allow_network: bool, columns: Mapping[str, str] | None = None
 ) -> Source:
-    """Open a data set of the library `datasets`.
+    """Open a data set of pictures, texts or pairs of texts of the library `datasets`.
+
+    It is one of texts where `columns` name a text, or where no column holds pictures.
 
     Args:
         path_or_name: A folder written by ``save_to_disk``, any other folder that ``load_dataset``
             can read, or a name on the hub such as ``cifar10`` or ``owner/name``.
         allow_network: Whether the hub may be asked; without it only folders are opened.
-        columns: Where they cannot be told by their types: the names of the columns ``image``,
-            ``label``, ``group``; and ``config``, the configuration to load.
+        columns: Where they cannot be told by their types or usual names: the names of the columns
+            ``image``, ``text``, ``pair`` (a second text), ``label``, ``group``; and ``config``,
+            the configuration to load.
 
     Returns:
         The source. Its splits are the data set's own where it has more than one of train,
@@ -40,8 +51,11 @@ def open_huggingface(
         if role not in _ROLES:
             raise DataError(f"unknown column role {role!r}: {nearest(role, _ROLES)}")
     chosen = dict(columns or {})
-    parts = _load(datasets, path_or_name, chosen.pop("config", None), allow_network)
-    parts, notes = _known_splits(parts, path_or_name)
+    loaded = _load(datasets, path_or_name, chosen.pop("config", None), allow_network)
+    roles = _text_roles(datasets, loaded, chosen, path_or_name)
+    if roles is not None:
+        return _open_texts(datasets, loaded, roles, path_or_name)
+    parts, notes = _known_splits(loaded, path_or_name)
     names: list[str] = [split for split in ("train", "val", "test") if split in parts]
     features = parts[names[0]].features
     image = _column(features, chosen.get("image"), datasets.Image, "image", path_or_name)
@@ -71,14 +85,91 @@ def open_huggingface(
 
     if not rows:
         raise DataError(f"{path_or_name}: the data set holds no labelled pictures")
-    return Pictures(f"huggingface {path_or_name}", classes, rows, read, notes=tuple(notes))
+    return Samples(f"huggingface {path_or_name}", classes, rows, read, notes=tuple(notes))
+
+
+def _text_roles(datasets: Any, loaded: Any, chosen: Mapping[str, str], origin: str) -> Roles | None:
+    """Return the columns of texts, or None where the data set is one of pictures."""
+    features = _parts(loaded)[0][1].features
+    pictures = any(isinstance(feature, datasets.Image) for feature in features.values())
+    if "image" in chosen or (pictures and "text" not in chosen):
+        return None
+    roles = roles_of(list(features), chosen, origin)
+    if roles.text is None:
+        return None
+    classes = [n for n, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    if "label" not in chosen and len(classes) == 1:
+        return replace(roles, label=classes[0])
+    if roles.label is None:
+        raise DataError(
+            f"{origin}: cannot tell which column is the label; set data.label_column to one of: "
+            f"{', '.join(features)}"
+        )
+    return roles
+
+
+def _parts(loaded: Any) -> list[tuple[str, Any]]:
+    if isinstance(loaded, Mapping):
+        return [(str(name), part) for name, part in loaded.items()]
+    return [("train", loaded)]
+
+
+def _open_texts(datasets: Any, loaded: Any, roles: Roles, origin: str) -> Source:
+    found = dict(_parts(loaded))
+    named = {name: part_of("train" if len(found) == 1 else name, whole=True) for name in found}
+    known = {name: part for name, part in named.items() if part is not None}
+    assert roles.text is not None
+    assert roles.label is not None
+    labels, groups, unlabelled = _labels(found, list(known), roles.label, roles.group)
+    labelled = {name for name, _ in labels}
+    splits, decided = settle(origin, known, {name: name in labelled for name in known})
+    places = [(name, index) for name, index in labels if name in splits]
+    used = {place: labels[place] for place in places}
+    if not used:
+        raise DataError(f"{origin}: the data set holds no labelled texts")
+    feature = found[next(iter(splits))].features[roles.label]
+    classes = _classes(datasets, feature, used)
+    position = {name: index for index, name in enumerate(classes)}
+    columns = [column for column in (roles.text, roles.pair) if column is not None]
+    texts = {name: found[name].select_columns(columns).with_format(None)[:] for name in splits}
+    noun: Literal["pair", "text"] = "text" if roles.pair is None else "pair"
+    declared = len(found) > 1
+
+    def read(row: int) -> bytes:
+        name, index = places[row]
+        cells = [texts[name][column][index] for column in columns]
+        text, *second = ["" if cell is None else str(cell) for cell in cells]
+        return pair_bytes(text, *second) if second else text_bytes(text)
+
+    notes = [
+        f"the part '{n}' ({len(found[n]):,} rows) is not used" for n in found if n not in known
+    ]
+    shown = sum(len(found[name]) for name in splits) - len(used)
+    if unlabelled and shown:
+        notes.append(f"{counted(shown, noun)} without a label left out")
+    return Samples(
+        origin=f"huggingface {origin}",
+        classes=classes,
+        rows=tuple(
+            Row(
+                f"{name}/{index}",
+                position[used[name, index]],
+                splits[name] if declared else None,
+                groups[name, index],
+            )
+            for name, index in places
+        ),
+        reader=read,
+        notes=(*notes, *decided),
+        noun=noun,
+    )
 
 
 def _load(datasets: Any, path_or_name: str, config: str | None, allow_network: bool) -> Any:
     path = Path(path_or_name).expanduser()
     try:
         if path.exists():
-            if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+            if is_saved(path):
                 return datasets.load_from_disk(str(path))
             return datasets.load_dataset(str(path), config)
         if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path_or_name):
@@ -140,7 +231,7 @@ def _column(
 def _labels(
     parts: Mapping[str, Any], names: list[str], label: str, group: str | None
 ) -> tuple[dict[tuple[str, int], str], dict[tuple[str, int], str | None], int]:
-    """Return class name and group of each labelled picture, and how many have no label."""
+    """Return class name and group of each labelled row, and how many have no label."""
     labels: dict[tuple[str, int], str] = {}
     groups: dict[tuple[str, int], str | None] = {}
     unlabelled = 0
@@ -149,7 +240,7 @@ def _labels(
         feature = parts[split].features[label]
         table = parts[split].select_columns(wanted).with_format(None)[:]
         for index, value in enumerate(table[label]):
-            if value is None or (hasattr(feature, "int2str") and value < 0):
+            if value in (None, "-") or (hasattr(feature, "int2str") and value < 0):
                 unlabelled += 1
                 continue
             name = feature.int2str(value) if hasattr(feature, "int2str") else str(value)

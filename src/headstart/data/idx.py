@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from headstart.data.archive import Limits
 from headstart.data.folder import is_picture
-from headstart.data.rows import Pictures, Row, Source
+from headstart.data.rows import Row, Samples, Source
 from headstart.data.tree import Tree
 from headstart.errors import DataError
 
@@ -76,7 +76,7 @@ def open_idx(tree: Tree) -> Source:
         labels.extend(marks)
     values = sorted(set(labels))
     position = {value: index for index, value in enumerate(values)}
-    return Pictures(
+    return Samples(
         origin=tree.origin,
         classes=tuple(str(value) for value in values),
         rows=tuple(

@@ -71,7 +71,7 @@ class Probe:
         turned: Whether an EXIF orientation other than "upright" was applied.
         deep: Whether the file holds more than 8 bits per channel; they are scaled to 8.
         alpha: Whether the file holds transparency; it is laid over white.
-        pixels: SHA-256 of the size and the RGB pixels: equal for pictures that look the same.
+        content: SHA-256 of the size and the RGB pixels: equal for pictures that look the same.
     """
 
     width: int
@@ -82,7 +82,7 @@ class Probe:
     turned: bool
     deep: bool
     alpha: bool
-    pixels: str
+    content: str
 
 
 def decode(data: bytes) -> Image.Image:
@@ -133,7 +133,7 @@ def probe(data: bytes) -> Probe:
         turned=turned,
         deep=deep,
         alpha=source.has_transparency_data,
-        pixels=hasher.hexdigest(),
+        content=hasher.hexdigest(),
     )
 
 

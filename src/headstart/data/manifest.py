@@ -9,7 +9,7 @@ from pathlib import Path
 
 from headstart.data.archive import safe_path
 from headstart.data.folder import SPLIT_NAMES
-from headstart.data.rows import Pictures, Row, Source
+from headstart.data.rows import Row, Samples, Source
 from headstart.data.tree import Tree, natural_key, without_single_top
 from headstart.errors import DataError, nearest
 
@@ -68,7 +68,7 @@ def open_manifest(where: Path | Tree, columns: Mapping[str, str] | None = None) 
     entries.sort(key=lambda entry: natural_key(entry.path))
     classes = tuple(sorted({entry.label for entry in entries}, key=natural_key))
     position = {name: index for index, name in enumerate(classes)}
-    return Pictures(
+    return Samples(
         origin=origin,
         classes=classes,
         rows=tuple(

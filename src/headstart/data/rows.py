@@ -1,19 +1,22 @@
-"""What every source of pictures gives: rows with labels, and the bytes of each."""
+"""What every source of samples gives: rows with labels, and the bytes of each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from headstart.types import Noun
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One labelled picture of a source.
+    """One labelled sample of a source.
 
     Attributes:
         name: Name for people, unique in its source: a path inside the data set where it has one.
         label: Index into the source's classes.
-        split: ``train``, ``val`` or ``test`` where the source declares it, else None.
-        group: Pictures of one group (one person, one object) never go to different splits.
+        split: ``train``, ``val``, ``test`` or one more test set, ``test-NAME``, where the source
+            declares it, else None.
+        group: Samples of one group (one person, one object) never go to different splits.
     """
 
     name: str
@@ -23,11 +26,16 @@ class Row:
 
 
 class Source(Protocol):
-    """Labelled pictures wherever they lie; opened by `headstart.data.source.open_source`."""
+    """Labelled samples wherever they lie; opened by `headstart.data.source.open_source`."""
+
+    @property
+    def noun(self) -> Noun:
+        """What one sample is."""
+        ...
 
     @property
     def origin(self) -> str:
-        """Where the pictures come from, as a person would say it."""
+        """Where the samples come from, as a person would say it."""
         ...
 
     @property
@@ -37,7 +45,7 @@ class Source(Protocol):
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """All pictures, in an order that depends on the content only."""
+        """All samples, in an order that depends on the content only."""
         ...
 
     @property
@@ -51,7 +59,7 @@ class Source(Protocol):
         ...
 
     def read(self, index: int) -> bytes:
-        """Return the encoded bytes of one picture; safe to call in threads."""
+        """Return the bytes of one sample (see `Samples`); safe to call in threads."""
         ...
 
     def close(self) -> None:
@@ -60,18 +68,23 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class Samples:
     """The one implementation of `Source`: every layout fills it with its own way to read.
 
+    The bytes of a picture are its file; those of a text its file or its UTF-8; those of a pair what
+    `headstart.data.text.pair_bytes` makes; those of a sequence its float32 numbers [length,
+    channels].
+
     Attributes:
-        origin: Where the pictures come from, as a person would say it.
+        origin: Where the samples come from, as a person would say it.
         classes: Names of the classes.
-        rows: All pictures.
-        reader: Returns the encoded bytes of one picture by its position; safe in threads.
+        rows: All samples.
+        reader: Returns the bytes of one sample by its position; safe in threads.
         closer: Gives back open files.
         notes: What was found and not used.
         class_names: Names for people by class, such as ``goldfish, Carassius auratus`` for
             ``n01443537``; empty where the classes are their own names.
+        noun: What one sample is.
     """
 
     origin: str
@@ -81,11 +94,17 @@ class Pictures:
     closer: Callable[[], None] = lambda: None
     notes: tuple[str, ...] = ()
     class_names: Mapping[str, str] = field(default_factory=dict)
+    noun: Noun = "picture"
 
     def read(self, index: int) -> bytes:
-        """Return the encoded bytes of one picture; safe to call in threads."""
+        """Return the bytes of one sample (see `Samples`); safe to call in threads."""
         return self.reader(index)
 
     def close(self) -> None:
         """Give back open files."""
         self.closer()
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of samples in words: ``1 text``, ``1,200 pictures``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

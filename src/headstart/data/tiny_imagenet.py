@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from headstart.data.folder import SPLIT_NAMES, is_picture
-from headstart.data.rows import Pictures, Row, Source
+from headstart.data.rows import Row, Samples, Source
 from headstart.data.tree import Tree, natural_key, without_single_top
 from headstart.errors import DataError
 
@@ -72,7 +72,7 @@ def open_tiny_imagenet(tree: Tree) -> Source:
     if not any(row.split == "train" for row in rows):
         raise DataError(f"{tree.origin}: expected pictures in train/CLASS/images, found none")
     class_names, name_notes = _names(tree, classes)
-    return Pictures(
+    return Samples(
         origin=tree.origin,
         classes=classes,
         rows=tuple(rows),

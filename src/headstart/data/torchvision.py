@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from headstart._util.files import cache_root
-from headstart.data.rows import Pictures, Row, Source
+from headstart.data.rows import Row, Samples, Source
 from headstart.errors import DataError, nearest
 
 _BY_FLAG: Mapping[str, Mapping[str, object]] = {"train": {"train": True}, "test": {"train": False}}
@@ -116,7 +116,7 @@ def _as_source(name: str, parts: Mapping[str, Any], takes_loader: bool) -> Sourc
         picture = parts[split][index][0]
         return picture if takes_loader and isinstance(picture, bytes) else _encode(picture)
 
-    return Pictures(
+    return Samples(
         origin=f"torchvision {name}",
         classes=classes,
         rows=tuple(

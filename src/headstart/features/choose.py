@@ -25,7 +25,7 @@ from headstart.features.engine import (
 )
 from headstart.features.flops import forward_flops, matrix_flops_per_second
 from headstart.features.graph import graph_path
-from headstart.types import FloatArray, JsonDict
+from headstart.types import FloatArray, InputSpec, JsonDict
 
 TOLERANCE = 1e-3
 """Largest difference from torch that an engine may have, relative to the largest feature."""
@@ -148,8 +148,9 @@ def use_engine(name: EngineName, job: Job, samples: FloatArray) -> Choice:
 def choose_engine(job: Job, samples: FloatArray) -> Choice:
     """Choose the engine with which the job is done soonest, among those that agree with torch.
 
-    On another device than the CPU that is torch. For a small job it is torch, or an engine known
-    from before; else all engines that are installed are built and timed on the samples.
+    On another device than the CPU that is torch, and for sequences, whose lengths differ. For a
+    small job it is torch, or an engine known from before; else all engines that are installed are
+    built and timed on the samples.
 
     Args:
         job: What the engine is wanted for.
@@ -160,6 +161,8 @@ def choose_engine(job: Job, samples: FloatArray) -> Choice:
     """
     if job.device.type != "cpu":
         return use_torch(job, f"the device is {job.device.type}, other engines use the CPU")
+    if not isinstance(job.backbone.input_spec, InputSpec):
+        return use_torch(job, "other engines take inputs of one size")
     engine, trial = _build("torch", job)
     start = time.perf_counter()
     expected = engine.run(samples)  # also warms it up
@@ -345,7 +348,7 @@ def _circumstances(job: Job) -> JsonDict:
         "versions": versions,
         "network": job.network,
         "cut": job.cut,
-        "input": [spec.height, spec.width],
+        "input": spec.describe(),
     }
 
 

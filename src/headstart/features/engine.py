@@ -29,7 +29,8 @@ from headstart.features.graph import (
     frozen_copy,
     load_graph,
 )
-from headstart.types import FloatArray
+from headstart.features.lengths import rows_at_once
+from headstart.types import FloatArray, InputSpec
 
 EngineName = Literal["torch", "onnxruntime", "openvino"]
 
@@ -54,7 +55,10 @@ class Engine(Protocol):
         ...
 
     def run(self, batch: FloatArray) -> FloatArray:
-        """Compute features: float32 [n, 3, height, width] -> float32 [n, *shape]."""
+        """Compute features: float32 [n, 3, height, width] -> float32 [n, *shape].
+
+        Torch also takes sequences, [n, length, width + 1]: all of a batch are then of one length.
+        """
         ...
 
 
@@ -89,6 +93,11 @@ def build_engine(
     """
     if name == "torch":
         return TorchEngine(backbone, cut, device)
+    if not isinstance(backbone.input_spec, InputSpec):
+        raise EngineError(
+            f"the engine {name!r} takes pictures, and {backbone.name} takes sequences: choose the "
+            "engine 'torch' or 'auto'"
+        )
     if name == "onnxruntime":
         library = optional("onnxruntime", "engines", "the engine 'onnxruntime'")
     else:
@@ -135,6 +144,7 @@ class TorchEngine:
         self._module = module.to(device).to(memory_format=torch.channels_last)
         self._device = device
         on_cpu = device.type == "cpu"
+        self._on_cpu, self._ragged = on_cpu, backbone.ragged(start)
         self._size = _PICTURES_IN_CACHE if on_cpu else _PICTURES_ON_DEVICE
         self._threads = cpu_threads() if on_cpu else 1
         self._pool = _one_core_each(self._threads) if on_cpu else None
@@ -149,10 +159,15 @@ class TorchEngine:
         """How many pictures it computes at a time."""
         return self._size * self._threads
 
+    def sequences_at_once(self, length: int) -> int:
+        """Return how many sequences of a length it computes at a time, by all threads."""
+        return rows_at_once(length, self._on_cpu) * self._threads
+
     def run(self, batch: FloatArray) -> FloatArray:
         """Compute features: float32 [n, *shape at the start] -> float32 [n, *shape]."""
         mapped = map if self._pool is None else self._pool.map
-        return in_micro_batches(self._run, batch, self._size, mapped)
+        size = rows_at_once(batch.shape[1], self._on_cpu) if self._ragged else self._size
+        return in_micro_batches(self._run, batch, size, mapped)
 
     def _run(self, chunk: FloatArray) -> FloatArray:
         rows = torch.from_numpy(chunk)
@@ -162,7 +177,7 @@ class TorchEngine:
                 stack.enter_context(full_float32())
                 rows = rows.pin_memory()
             moved = rows.to(self._device, non_blocking=True)
-            if moved.ndim == 4:  # maps; tokens and vectors have one layout
+            if moved.ndim == 4:  # maps; sequences and vectors have one layout
                 moved = moved.contiguous(memory_format=torch.channels_last)
             out = self._module(moved)
             result: FloatArray = out.float().cpu().contiguous().numpy()
@@ -348,6 +363,7 @@ def _from_graph(name: EngineName, library: Any, graph: bytes, backbone: Backbone
     if name == "onnxruntime":
         return OnnxRuntimeEngine(library, graph)
     spec = backbone.input_spec
+    assert isinstance(spec, InputSpec)
     return OpenVinoEngine(library, graph, spec.height, spec.width)
 
 

@@ -26,11 +26,12 @@ from headstart.features.choose import (
 )
 from headstart.features.engine import Engine, EngineName, TorchEngine
 from headstart.features.key import Dtype, FeatureKey, feature_key
+from headstart.features.lengths import Ladder, filled_up, ladder
 from headstart.features.replay import Source, find_source
 from headstart.features.store import FeatureStore, human_bytes
 from headstart.features.table import Features
 from headstart.features.upkeep import engines_folder, graphs_folder
-from headstart.types import FloatArray, ImageSet, IntArray, Progress, View
+from headstart.types import FloatArray, ImageSet, InputSpec, IntArray, Progress, View
 
 _REPLAYED_BYTES = 64 * 1024**2  # activations that are read for one step of a replay, at most
 
@@ -192,14 +193,18 @@ def _extract_missing(
     source = None
     if request.replayable is not None:
         source = find_source(request.store, request.key, request.replayable, missing)
-    needed, free = request.store.check_room(len(missing), request.shape, request.key)
+    measured = ladder(request.images, list(missing.values()), request.backbone.input_spec)
+    shape = request.shape
+    if measured is not None and request.backbone.ragged(request.cut):
+        shape = (measured.mean(), *shape[1:])
+    needed, free = request.store.check_room(len(missing), shape, request.key)
     title = _title(request)
-    todo = f"{len(missing):,} of {asked:,} pictures to extract"
+    todo = f"{len(missing):,} of {asked:,} {_noun(request)} to extract"
     if source is not None:
         title += f": replayed from {source.cut}"
         todo = (
             f"only {source.stages_left} of {source.stages_total} stages run for {len(missing):,} "
-            f"of {asked:,} pictures"
+            f"of {asked:,} {_noun(request)}"
         )
     progress.say(
         f"{title}: {todo}, {asked - len(missing):,} reused; needs {human_bytes(needed)} of disk, "
@@ -208,6 +213,8 @@ def _extract_missing(
     if source is not None:
         return _replay(request, source, missing, progress)
     images = _Unchanged(request.images, request.images.names, request.images.digests)
+    if measured is not None:
+        return _extract_sequences(request, images, missing, measured, progress)
     choice = _choose(request, images, list(missing.values()))
     for trial in choice.trials:
         progress.say(_describe(trial))
@@ -217,6 +224,52 @@ def _extract_missing(
     return _Work(len(missing), time.perf_counter() - start, written, choice.trials)
 
 
+def _extract_sequences(
+    request: _Request,
+    images: "_Unchanged",
+    missing: Mapping[str, int],
+    measured: Ladder,
+    progress: Progress,
+) -> _Work:
+    if request.engine not in ("auto", "torch"):
+        raise EngineError(
+            f"the engine {request.engine!r} takes pictures, and {request.backbone.name} takes "
+            "sequences: choose the engine 'torch' or 'auto'"
+        )
+    start = time.perf_counter()
+    engine = TorchEngine(request.backbone, request.cut, request.device)
+    rows = _computed_sequences(request, images, missing, measured, engine, progress)
+    written = _store(request, rows, engine.name)
+    return _Work(len(missing), time.perf_counter() - start, written, ())
+
+
+def _computed_sequences(
+    request: _Request,
+    images: "_Unchanged",
+    missing: Mapping[str, int],
+    measured: Ladder,
+    engine: TorchEngine,
+    progress: Progress,
+) -> Generator[tuple[list[str], FloatArray], None, None]:
+    digests, positions = list(missing), list(missing.values())
+    with progress.task("extracting", len(missing), _noun(request)) as task:
+        for length, places in measured.groups().items():
+            at_once = engine.sequences_at_once(length)
+            step = max(request.batch_size // at_once, 1) * at_once
+            some = [positions[place] for place in places]
+            spec = request.backbone.input_spec
+            loaded = load_batches(images, some, spec, step, workers=request.workers)
+            start = 0
+            with closing(loaded) as batches:
+                for batch in batches:
+                    stop = start + len(batch)
+                    names = [images.names[position] for position in some[start:stop]]
+                    rows = _run(engine, filled_up(batch, length), request, names)
+                    yield [digests[place] for place in places[start:stop]], rows
+                    task.advance(len(batch))
+                    start = stop
+
+
 def _replay(
     request: _Request, source: Source, missing: Mapping[str, int], progress: Progress
 ) -> _Work:
@@ -224,7 +277,7 @@ def _replay(
     shape = tuple(request.backbone.shape(source.cut))
     stored = Features(source.index, list(missing), shape, source.key.dtype)
     engine = TorchEngine(request.backbone, request.cut, request.device, start=source.cut)
-    rows = _replayed(request, stored, missing, engine, progress)
+    rows = _replayed(request, stored, missing, engine, source.cut, progress)
     written = _store(request, rows, "+".join(sorted({*stored.engines, engine.name})))
     return _Work(len(missing), time.perf_counter() - start, written, (), source.cut)
 
@@ -235,7 +288,7 @@ def _store(
     """Write rows as they are computed; return how many bytes that took."""
     about = {"backbone": request.backbone.name, "weights": request.backbone.weights.origin}
     with (
-        request.store.writer(request.key, request.shape, engine=engine, about=about) as writer,
+        request.store.writer(request.key, engine=engine, about=about) as writer,
         closing(computed),
     ):
         for digests, rows in computed:
@@ -291,7 +344,10 @@ def _computed(
         view=request.key.view,
     )
     start = 0
-    with closing(loaded) as batches, progress.task("extracting", len(missing), "images") as task:
+    with (
+        closing(loaded) as batches,
+        progress.task("extracting", len(missing), _noun(request)) as task,
+    ):
         for batch in batches:
             stop = start + len(batch)
             names = [images.names[position] for position in positions[start:stop]]
@@ -305,18 +361,24 @@ def _replayed(
     stored: Features,
     missing: Mapping[str, int],
     engine: Engine,
+    start: str,
     progress: Progress,
 ) -> Generator[tuple[list[str], FloatArray], None, None]:
     digests, positions = list(missing), list(missing.values())
     at_once = min(request.batch_size, _REPLAYED_BYTES // (4 * math.prod(stored.shape)))
     step = max(at_once // engine.micro_batch, 1) * engine.micro_batch
-    with progress.task("replaying", len(missing), "images") as task:
-        for start in range(0, len(missing), step):
-            batch = stored.gather(np.arange(start, min(start + step, len(missing))))
-            stop = start + len(batch)
-            names = [request.images.names[position] for position in positions[start:stop]]
-            yield digests[start:stop], _run(engine, batch, request, names)
-            task.advance(len(batch))
+    # Sequences of one length at a time: as they were computed.
+    groups = [np.arange(len(missing))]
+    if request.backbone.ragged(start):
+        groups = list(Ladder(stored.lengths).groups().values())
+    with progress.task("replaying", len(missing), _noun(request)) as task:
+        for group in groups:
+            for first in range(0, len(group), step):
+                places = group[first : first + step]
+                batch = stored.gather(places)
+                names = [request.images.names[positions[place]] for place in places]
+                yield [digests[p] for p in places], _run(engine, batch, request, names)
+                task.advance(len(batch))
 
 
 def _run(engine: Engine, batch: FloatArray, request: _Request, names: list[str]) -> FloatArray:
@@ -325,11 +387,14 @@ def _run(engine: Engine, batch: FloatArray, request: _Request, names: list[str])
     except Exception as error:
         # A foreign library with its own errors, from lack of memory to a lost device.
         raise EngineError(
-            f"the engine {engine.name!r} failed on {len(batch)} pictures, the first "
+            f"the engine {engine.name!r} failed on {len(batch)} {_noun(request)}, the first "
             f"{names[0]!r} ({type(error).__name__}: {error}): what was extracted before is kept; "
             "try another engine, a smaller input or a smaller network"
         ) from error
-    if rows.shape[1:] != request.shape:
+    got, expected = rows.shape[1:], request.shape
+    if request.backbone.ragged(request.cut):
+        got, expected = got[1:], expected[1:]
+    if got != expected:
         raise EngineError(
             f"{request.backbone.name} at {request.cut}: expected features of shape "
             f"{request.shape}, the engine {engine.name!r} gave {rows.shape[1:]}"
@@ -341,6 +406,10 @@ def _run(engine: Engine, batch: FloatArray, request: _Request, names: list[str])
             f"features that are not finite numbers (engine {engine.name!r}): are its weights whole?"
         )
     return rows
+
+
+def _noun(request: _Request) -> str:
+    return "pictures" if isinstance(request.backbone.input_spec, InputSpec) else "sequences"
 
 
 def _title(request: _Request) -> str:

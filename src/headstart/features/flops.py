@@ -5,7 +5,7 @@ import time
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from headstart.backbones.base import INPUT, Backbone
+from headstart.backbones.base import INPUT, Backbone, example_input
 from headstart.backbones.frozen import evaluating, state_tensors
 
 _SIDE = 1536  # 7.2 billion operations a product: long enough to time, short enough not to matter
@@ -13,7 +13,7 @@ _SIDE = 1536  # 7.2 billion operations a product: long enough to time, short eno
 
 @torch.no_grad()
 def forward_flops(backbone: Backbone, cut: str) -> int | None:
-    """Count the floating-point operations of the stages up to a cut for one picture.
+    """Count the floating-point operations of the stages up to a cut for one (longest) sample.
 
     Convolutions, matrix products and attention are counted, a multiplication and an addition as
     two; nothing is computed.
@@ -25,8 +25,7 @@ def forward_flops(backbone: Backbone, cut: str) -> int | None:
     Returns:
         The number, or None where some operation cannot be run without numbers.
     """
-    spec = backbone.input_spec
-    x = torch.empty(1, 3, spec.height, spec.width, device="meta")
+    x = example_input(backbone.input_spec, 1, torch.device("meta"))
     try:
         with FlopCounterMode(display=False) as counter:
             for _, module in backbone.modules(INPUT, cut):

@@ -15,7 +15,7 @@ from headstart._util import files
 from headstart._util.hashing import digest_json
 from headstart.backbones.base import INPUT as CUT_INPUT
 from headstart.backbones.base import Backbone
-from headstart.types import InputSpec
+from headstart.types import InputSpec, Spec
 
 INPUT, OUTPUT, BATCH = "images", "features", "batch"
 """Names in the graph: its input, its output, and the one axis whose size is left open."""
@@ -50,6 +50,7 @@ def load_graph(backbone: Backbone, cut: str, path: Path, batch: int) -> bytes:
             os.utime(path)  # "last used", for prune
         return data
     spec = backbone.input_spec
+    assert isinstance(spec, InputSpec), "only networks that take pictures are exported"
     example = torch.zeros(batch, 3, spec.height, spec.width)
     data = _export(frozen_copy(backbone, cut).cpu(), example)
     with contextlib.suppress(OSError):  # keeping it saves a second next time: not worth failing
@@ -57,7 +58,7 @@ def load_graph(backbone: Backbone, cut: str, path: Path, batch: int) -> bytes:
     return data
 
 
-def graph_path(folder: Path, network: str, spec: InputSpec, batch: int) -> Path:
+def graph_path(folder: Path, network: str, spec: Spec, batch: int) -> Path:
     """Return where the graph of a prefix is kept, whether it is there or not.
 
     Args:
@@ -69,7 +70,8 @@ def graph_path(folder: Path, network: str, spec: InputSpec, batch: int) -> Path:
     Returns:
         A path named by what the graph computes.
     """
-    parts = [network, batch, spec.height, spec.width, torch.__version__]
+    size = [spec.height, spec.width] if isinstance(spec, InputSpec) else [spec.longest]
+    parts = [network, batch, *size, torch.__version__]
     return folder / f"{digest_json(parts)}.onnx"
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from headstart._util.hashing import digest_json
 from headstart.backbones.base import Backbone
 from headstart.data.augment import AUGMENT_VERSION
-from headstart.types import InputSpec, JsonDict, View
+from headstart.types import JsonDict, Spec, View
 
 Dtype = Literal["float32", "float16"]
 
@@ -26,7 +26,7 @@ class FeatureKey:
     Attributes:
         backbone: Digest of what the prefix computes: architecture, weights, buffers.
         cut: Name of the stage after which the network is cut.
-        input: How pictures are prepared.
+        input: How samples are prepared.
         dtype: How features are stored.
         format_version: Layout of the stored files.
         view: The random changes to the pictures, or None where they are as they are.
@@ -34,14 +34,14 @@ class FeatureKey:
 
     backbone: str
     cut: str
-    input: InputSpec
+    input: Spec
     dtype: Dtype
     format_version: int = FORMAT_VERSION
     view: View | None = None
 
     def parts(self) -> JsonDict:
         """Return the parts as JSON-like values, readable by people; no view is no part."""
-        parts = asdict(self)
+        parts = {**asdict(self), "input": self.input.describe()}
         if self.view is None:
             del parts["view"]
         else:

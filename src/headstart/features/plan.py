@@ -10,10 +10,11 @@ from typing import Literal
 import numpy as np
 import torch
 
-from headstart.backbones.base import INPUT, Backbone
+from headstart.backbones.base import INPUT, Backbone, example_input
 from headstart.data.loader import load_batches
 from headstart.features.engine import TorchEngine
 from headstart.features.key import Dtype, feature_key
+from headstart.features.lengths import Ladder, ladder
 from headstart.features.replay import Source, find_source
 from headstart.features.store import FeatureStore, human_bytes, room_for
 from headstart.types import ImageSet, IntArray, View
@@ -104,6 +105,9 @@ def estimate(
     wanted = unique(indices)
     changed = wanted if view_indices is None else unique(view_indices)
     shape = tuple(backbone.shape(cut))
+    measured = ladder(images, list(wanted.values()), backbone.input_spec)
+    if measured is not None and backbone.ragged(cut):
+        shape = (measured.mean(), *shape[1:])
     row_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     digests = backbone.digests(cut)
     samples = disk_bytes = 0
@@ -125,7 +129,7 @@ def estimate(
         free_bytes=store.free_bytes(),
         replay_from=_farthest(sources),
         seconds_per_sample_decode=_time_decoding(images, list(wanted.values()), backbone, views),
-        seconds_per_sample_prefix=_time_prefix(backbone, cut, device),
+        seconds_per_sample_prefix=_time_prefix(backbone, cut, device, measured),
         seconds_per_sample_read=row_bytes / READ_BYTES_PER_SECOND,
     )
 
@@ -213,12 +217,18 @@ def _time_decoding(
     return float(np.median(seconds))
 
 
-def _time_prefix(backbone: Backbone, cut: str, device: torch.device) -> float:
+def _time_prefix(
+    backbone: Backbone, cut: str, device: torch.device, measured: Ladder | None
+) -> float:
     if backbone.resolve(cut) == INPUT:
         return 0.0
     engine = TorchEngine(backbone, cut, device)
-    spec = backbone.input_spec
-    batch = np.zeros((engine.micro_batch, 3, spec.height, spec.width), dtype=np.float32)
+    spec, cpu = backbone.input_spec, torch.device("cpu")
+    if measured is None:
+        batch = example_input(spec, engine.micro_batch, cpu).numpy()
+    else:
+        length = measured.mean()
+        batch = example_input(spec, engine.sequences_at_once(length), cpu)[:, :length].numpy()
     begun = time.perf_counter()
     engine.run(batch)  # warms it up; of a large network one run tells enough
     best = time.perf_counter() - begun

@@ -151,9 +151,7 @@ class FeatureStore:
         return shutil.disk_usage(there).free
 
     @contextlib.contextmanager
-    def writer(
-        self, key: FeatureKey, shape: tuple[int, ...], *, engine: str, about: JsonDict
-    ) -> Iterator["FeatureWriter"]:
+    def writer(self, key: FeatureKey, *, engine: str, about: JsonDict) -> Iterator["FeatureWriter"]:
         """Open a key for writing; the caller holds its lock.
 
         When the block fails, what had been written until then is kept (a shard cannot be wrong,
@@ -161,7 +159,6 @@ class FeatureStore:
 
         Args:
             key: The key.
-            shape: Shape of one sample's features.
             engine: Name of the engine that computes them.
             about: What people want to know of the key: the backbone's name, say. It takes no
                 part in the key.
@@ -181,7 +178,7 @@ class FeatureStore:
                 files.write_json(folder / upkeep.KEY_FILE, record)
         except OSError as error:
             raise _failed(error, folder) from error
-        writer = FeatureWriter(folder, key, shape, engine)
+        writer = FeatureWriter(folder, key, engine)
         try:
             yield writer
         finally:
@@ -239,22 +236,24 @@ class FeatureStore:
 
 
 class FeatureWriter:
-    """Appends rows to a key, shard after shard."""
+    """Appends rows to a key, shard after shard; all rows of a shard have one shape.
 
-    def __init__(self, folder: Path, key: FeatureKey, shape: tuple[int, ...], engine: str) -> None:
+    So sequences of one length go to one shard, and no room is spent on padding.
+    """
+
+    def __init__(self, folder: Path, key: FeatureKey, engine: str) -> None:
         """Start without a shard; the first row opens one.
 
         Args:
             folder: The key's folder.
             key: The key.
-            shape: Shape of one row.
             engine: Name of the engine that computes the rows.
         """
-        self._folder, self._key, self._shape, self._engine = folder, key, shape, engine
+        self._folder, self._key, self._engine = folder, key, engine
+        self._shape: tuple[int, ...] = ()
         self._shard: ShardWriter | None = None
         self._opened = 0.0
-        row_bytes = int(np.prod(shape)) * np.dtype(key.dtype).itemsize
-        self._max_rows = max(1, min(MAX_SHARD_SAMPLES, MAX_SHARD_BYTES // max(row_bytes, 1)))
+        self._max_rows = 1
         self.bytes_written = 0
 
     def write(self, digests: Sequence[str], rows: FloatArray) -> None:
@@ -267,6 +266,11 @@ class FeatureWriter:
         Raises:
             StoreError: The disk is full, or the numbers do not fit the type.
         """
+        if rows.shape[1:] != self._shape:
+            self.close()
+            self._shape = rows.shape[1:]
+            row_bytes = int(np.prod(self._shape)) * np.dtype(self._key.dtype).itemsize
+            self._max_rows = max(1, min(MAX_SHARD_SAMPLES, MAX_SHARD_BYTES // max(row_bytes, 1)))
         start = 0
         while start < len(digests):
             if self._shard is None:

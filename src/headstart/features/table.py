@@ -16,7 +16,10 @@ _MAX_OPEN_SHARDS = 256  # each holds a file descriptor, of which a process has 1
 
 
 class Features:
-    """The features of n pictures, in the order they were asked for; whatever the shape of one.
+    """The features of n samples, in the order they were asked for; whatever the shape of one.
+
+    Where they are sequences, each has a length of its own; those that are asked for together are
+    filled up with zeros to the longest of them.
 
     Numbers stay on the disk, memory-mapped, until `gather` or `load` copies them.
     """
@@ -28,9 +31,9 @@ class Features:
 
         Args:
             index: Where the samples of the key lie.
-            digests: The pictures, in the table's order; all of them in the index; repeats are
+            digests: The samples, in the table's order; all of them in the index; repeats are
                 allowed.
-            shape: Shape of one picture's features.
+            shape: Shape of one sample's features; of the longest possible one for sequences.
             dtype: How they are stored.
         """
         self._shards = index.shards
@@ -44,8 +47,14 @@ class Features:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one picture's features."""
+        """Shape of one sample's features; of the longest possible one for sequences."""
         return self._shape
+
+    @property
+    def lengths(self) -> IntArray:
+        """First axis of each sample's features as they are stored, int64, shape [n]."""
+        of_shard = np.array([shard.shape[0] for shard in self._shards], dtype=np.int64)
+        return of_shard[self._places[:, 0]]
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -67,7 +76,7 @@ class Features:
             positions: Where they are in the table, int, shape [k]; in any order, repeats allowed.
 
         Returns:
-            Array of float32, shape [k, *shape].
+            Array of float32, shape [k, *shape]; sequences are as long as the longest of them.
 
         Raises:
             IndexError: A position is negative or not below the length.
@@ -79,13 +88,21 @@ class Features:
                 f"expected positions from 0 to {len(self) - 1}, "
                 f"got some from {wanted.min()} to {wanted.max()}"
             )
-        out = np.empty((len(wanted), *self._shape), dtype=np.float32)
         shards, rows = self._places[wanted, 0], self._places[wanted, 1]
+        shapes = {self._shards[position].shape for position in set(shards.tolist())}
+        equal = len(shapes) == 1
+        longest = max((shape[0] for shape in shapes), default=self._shape[0])
+        make = np.empty if equal else np.zeros
+        out: FloatArray = make((len(wanted), longest, *self._shape[1:]), dtype=np.float32)
         # Shard by shard, and in each in the order of the file, so that pages are read once.
         order = np.lexsort((rows, shards))
         starts = np.flatnonzero(np.diff(shards[order], prepend=-1))
         for group in np.split(order, starts[1:]) if len(starts) else []:
-            out[group] = self._rows(int(shards[group[0]]))[rows[group]]
+            found = self._rows(int(shards[group[0]]))[rows[group]]
+            if equal:
+                out[group] = found
+            else:
+                out[group, : found.shape[1]] = found
         return out
 
     def load(self) -> FloatArray:

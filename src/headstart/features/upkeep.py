@@ -28,9 +28,7 @@ class Entry:
         key: The key, 64 hex digits.
         backbone: Name of the backbone that was used first (the key itself holds its digest).
         cut: Name of the stage.
-        height: Rows of the input, in pixels.
-        width: Columns of the input, in pixels.
-        fit: How pictures were fitted to the input.
+        input: What a sample became, in words, such as ``224×224 (crop)`` or ``256 tokens``.
         dtype: ``float32`` or ``float16``.
         samples: How many pictures.
         shards: How many shards that can be used.
@@ -43,9 +41,7 @@ class Entry:
     key: str
     backbone: str
     cut: str
-    height: int
-    width: int
-    fit: str
+    input: str
     dtype: str
     samples: int
     shards: int
@@ -256,16 +252,13 @@ def _entry(folder: Path) -> Entry:
     with contextlib.suppress(OSError, ValueError, KeyError):
         record = files.read_json(folder / KEY_FILE)
         about, parts = record["about"], record["parts"]
-    spec = parts.get("input", {})
     stats = [path.stat() for path in folder.iterdir()]
     used = max((stat.st_mtime for stat in stats), default=folder.stat().st_mtime)
     return Entry(
         key=folder.name,
         backbone=str(about.get("backbone", "?")),
         cut=str(parts.get("cut", "?")),
-        height=int(spec.get("height", 0)),
-        width=int(spec.get("width", 0)),
-        fit=str(spec.get("fit", "?")),
+        input=_input_in_words(parts.get("input", {})),
         dtype=str(parts.get("dtype", "?")),
         samples=len({digest for shard in shards for digest in shard.digests}),
         shards=len(shards),
@@ -274,6 +267,13 @@ def _entry(folder: Path) -> Entry:
         damaged=damaged,
         view=parts["view"]["number"] if "view" in parts else None,
     )
+
+
+def _input_in_words(spec: JsonDict) -> str:
+    if "height" in spec:
+        return f"{spec['height']}×{spec['width']} ({spec.get('fit', '?')})"
+    unit = "tokens" if "tokenizer" in spec else "steps"
+    return f"{spec['max_length']} {unit} at most" if "max_length" in spec else "?"
 
 
 def _damage(sidecar: Path) -> str | None:

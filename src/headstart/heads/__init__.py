@@ -12,7 +12,7 @@ from headstart.heads.batched import (
     take_member,
 )
 from headstart.heads.closed_form import LogisticFit, fit_logistic
-from headstart.heads.tail import BatchNormRule, Tail, stage_sizes
+from headstart.heads.tail import BatchNormRule, Tail, stage_sizes, undecayed
 
 __all__ = [
     "BatchNormRule",
@@ -25,4 +25,5 @@ __all__ = [
     "fit_logistic",
     "stage_sizes",
     "take_member",
+    "undecayed",
 ]

@@ -131,5 +131,20 @@ def stage_sizes(backbone: Backbone, head_cut: str) -> tuple[tuple[str, int], ...
     )
 
 
+def undecayed(module: nn.Module) -> frozenset[int]:
+    """Return the `id` of each parameter that weight decay is best kept away from.
+
+    These are biases, and the scales and shifts of normalisations: few numbers, which keep no
+    function simpler when they are small. Source: He et al., Bag of Tricks (2019), section 3.1.
+    """
+    found: set[int] = set()
+    for part in module.modules():
+        norm = "norm" in type(part).__name__.lower()
+        for name, parameter in part.named_parameters(recurse=False):
+            if norm or "bias" in name:
+                found.add(id(parameter))
+    return frozenset(found)
+
+
 def _norms(module: nn.Module) -> Sequence[nn.Module]:
     return [part for part in module.modules() if isinstance(part, _NORMS)]

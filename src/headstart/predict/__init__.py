@@ -13,6 +13,7 @@ from headstart.predict.ensemble import (
 )
 from headstart.predict.predictor import Predictor
 from headstart.predict.saved import (
+    BackboneOptions,
     SavedModel,
     TrainedModel,
     load_model,
@@ -21,6 +22,7 @@ from headstart.predict.saved import (
 )
 
 __all__ = [
+    "BackboneOptions",
     "Ensemble",
     "Predictor",
     "SavedModel",

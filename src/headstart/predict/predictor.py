@@ -1,4 +1,4 @@
-"""Pictures in, class probabilities out: the same decoding, transform and network as in training."""
+"""Samples in, class probabilities out: the same preparation and network as in training."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +10,15 @@ import torch
 from headstart._util.devices import full_float32
 from headstart.backbones.base import INPUT, Backbone
 from headstart.backbones.registry import load_backbone
-from headstart.data.image import decode, transform
+from headstart.data.encode import converter, stack
+from headstart.data.text import pair_bytes, text_bytes
 from headstart.errors import DataError, WeightsError
 from headstart.predict.saved import TrainedModel, load_model
-from headstart.types import FloatArray
+from headstart.types import FloatArray, InputSpec, TextSpec
+
+Sample = bytes | str | Path | tuple[str, str]
+
+_AT_ONCE = 32
 
 
 class Predictor:
@@ -42,6 +47,7 @@ class Predictor:
         self.model = model
         self._network = backbone.prefix(model.head_cut)
         self._head = trained.head().to(device)
+        self._convert = converter(model.input_spec)
         self._device = device
 
     @classmethod
@@ -61,14 +67,19 @@ class Predictor:
         trained = load_model(folder)
         model = trained.model
         spec = model.input_spec
+        pictures = spec if isinstance(spec, InputSpec) else None
         backbone = load_backbone(
             model.backbone,
             # Where nothing was frozen the file holds every weight: none need be found elsewhere.
             weights="random" if model.cut == INPUT else model.backbone_weights,
             seed=model.backbone_seed,
             allow_network=allow_network,
-            fit=spec.fit,
-            image_size=spec.height if spec.height == spec.width else None,
+            fit=None if pictures is None else pictures.fit,
+            image_size=pictures.height
+            if pictures is not None and pictures.height == pictures.width
+            else None,
+            text=model.options.text,
+            series=model.options.series,
         )
         return cls(trained, backbone, device)
 
@@ -77,46 +88,71 @@ class Predictor:
         """Class names in the order of the columns, as scikit-learn calls them."""
         return np.array(self.model.classes)
 
-    def predict_proba(self, pictures: Sequence[bytes | str | Path]) -> FloatArray:
-        """Return class probabilities of files or encoded pictures, as scikit-learn calls it.
+    def predict_proba(self, samples: Sequence[Sample]) -> FloatArray:
+        """Return class probabilities, as scikit-learn calls it.
 
         So a model of a run can vote beside other classifiers (`estimators.PrefitEnsemble`).
 
         Args:
-            pictures: Paths or encoded pictures, n of them.
+            samples: n paths or encoded pictures; or n texts, or pairs of texts.
 
         Returns:
             float32, shape [n, classes]; rows sum to 1.
 
         Raises:
-            DataError: A picture cannot be read or decoded.
+            DataError: A sample cannot be read or decoded.
         """
-        rows = []
-        for picture in pictures:
-            try:
-                data = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
-                rows.append(self.predict([data]))
-            except (DataError, OSError) as error:
-                where = "a picture" if isinstance(picture, bytes) else str(picture)
-                raise DataError(f"{where}: {error}") from error
-        return np.concatenate(rows)
+        return self.predict([self._read(sample) for sample in samples])
 
     @torch.inference_mode()
-    def predict(self, pictures: Sequence[bytes]) -> FloatArray:
-        """Return class probabilities of encoded pictures.
+    def predict(self, samples: Sequence[bytes]) -> FloatArray:
+        """Return class probabilities, or the values of a regression.
+
+        What is said of a sample does not depend on the others; texts are computed by length, so
+        that little is spent on padding, and come back in the order in which they were given.
 
         Args:
-            pictures: Encoded pictures (JPEG, PNG …), n of them.
+            samples: Bytes of n samples: encoded pictures (JPEG, PNG …), texts in UTF-8, pairs as
+                `headstart.data.text.pair_bytes` makes them, sequences of float32.
 
         Returns:
-            float32, shape [n, classes]; rows sum to 1.
+            float32: shape [n, classes], rows summing to 1; or [n] of a regression.
 
         Raises:
-            DataError: A picture cannot be decoded.
+            DataError: A sample cannot be decoded; it is named by its position, from 0.
         """
-        batch = np.stack([transform(decode(p), self.model.input_spec) for p in pictures])
-        x = torch.from_numpy(batch).to(self._device)
-        with full_float32():
-            z = self._network(x).reshape(len(pictures), -1)
-        probabilities = torch.softmax(self._head(z)[0].float(), dim=-1)
-        return np.asarray(probabilities.cpu().numpy(), dtype=np.float32)
+        spec = self.model.input_spec
+        rows = [self._prepared(i, data) for i, data in enumerate(samples)]
+        order = range(len(rows))
+        if not isinstance(spec, InputSpec):
+            order = sorted(order, key=lambda i: len(rows[i]))  # type: ignore[assignment]
+        out = np.empty((len(rows), self.model.outputs), dtype=np.float32)
+        for start in range(0, len(rows), _AT_ONCE):
+            chosen = list(order[start : start + _AT_ONCE])
+            x = torch.from_numpy(stack([rows[i] for i in chosen], spec)).to(self._device)
+            with full_float32():
+                z = self._network(x).reshape(len(chosen), -1)
+                logits = self._head(z)[0].float()
+            if self.model.goal == "classification":
+                logits = torch.softmax(logits, dim=-1)
+            out[chosen] = logits.cpu().numpy()
+        return out[:, 0] if self.model.goal == "regression" else out
+
+    def _prepared(self, position: int, data: bytes) -> FloatArray:
+        try:
+            return self._convert(data)
+        except DataError as error:
+            raise DataError(f"sample {position}: {error}") from error
+
+    def _read(self, sample: Sample) -> bytes:
+        """Return a sample's bytes; a plain word is a text to a model of texts, else a path."""
+        if isinstance(sample, bytes):
+            return sample
+        if isinstance(sample, tuple):
+            return pair_bytes(*sample)
+        if isinstance(self.model.input_spec, TextSpec) and isinstance(sample, str):
+            return text_bytes(sample)
+        try:
+            return Path(sample).read_bytes()
+        except OSError as error:
+            raise DataError(f"{sample}: {error}") from error

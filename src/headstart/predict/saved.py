@@ -5,27 +5,43 @@ The frozen stages before it are not copied: the backbone is named, and the diges
 compute is kept, so that loading notices if they are not the ones the model was trained on.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from headstart._util import files
-from headstart.backbones.base import Backbone
+from headstart.backbones.base import Backbone, SeriesOptions, TextOptions
 from headstart.errors import WeightsError
 from headstart.heads import BatchedHead, HeadSpec, build_head
-from headstart.types import InputSpec, JsonDict
+from headstart.types import Goal, InputSpec, JsonDict, SeriesSpec, Spec, TextSpec
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+_PICTURES_ONLY = 2  # the version before, which is read too
 WEIGHTS_NAME = "model.safetensors"
 RECORD_NAME = "model.json"
+TOKENIZER_NAME = "tokenizer.json"
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneOptions:
+    """How a backbone was asked for besides its name and weights.
+
+    Attributes:
+        text: How texts are read; the tokenizer is the one in the model's folder.
+        series: What sequences of numbers are read.
+    """
+
+    text: TextOptions | None = None
+    series: SeriesOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SavedModel:
-    """Everything that says how a picture becomes class probabilities.
+    """Everything that says how a sample becomes class probabilities, or a number.
 
     Attributes:
         backbone: Registry name of the network.
@@ -34,10 +50,12 @@ class SavedModel:
         backbone_digest: Digest of the frozen prefix; must be equal when the model is loaded.
         cut: Last frozen stage; ``input`` where all of the network was trained.
         head_cut: The stage that the head reads.
-        input_spec: How pictures are prepared.
-        classes: Class names in the order of the logits.
+        input_spec: How samples are prepared.
+        classes: Class names in the order of the logits; of a regression the name of its number.
         head: Architecture of the head.
         width: Number of features that enter the head.
+        options: How else the network was asked for.
+        goal: What the model tells.
     """
 
     backbone: str
@@ -46,10 +64,17 @@ class SavedModel:
     backbone_digest: str
     cut: str
     head_cut: str
-    input_spec: InputSpec
+    input_spec: Spec
     classes: tuple[str, ...]
     head: HeadSpec
     width: int
+    options: BackboneOptions = field(default_factory=BackboneOptions)
+    goal: Goal = "classification"
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the head gives."""
+        return 1 if self.goal == "regression" else len(self.classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +91,7 @@ class TrainedModel:
 
     def head(self) -> BatchedHead:
         """Return the head, in eval mode on the CPU."""
-        head = build_head(self.model.head, self.model.width, len(self.model.classes), seeds=[0])
+        head = build_head(self.model.head, self.model.width, self.model.outputs, seeds=[0])
         head.load_state_dict(_under(self.tensors, "head"))
         return head.eval()
 
@@ -79,9 +104,14 @@ class TrainedModel:
         Raises:
             WeightsError: The weights are of another network.
         """
-        for name, module in backbone.modules(self.model.cut, self.model.head_cut):
+        stages = backbone.modules(self.model.cut, self.model.head_cut)
+        owners = _owners(stages)
+        for name, module in stages:
+            prefix = f"backbone.{name}"
+            # What two stages share was saved with the first of them.
+            state = {k: self.tensors.get(owners[f"{prefix}.{k}"]) for k in module.state_dict()}
             try:
-                module.load_state_dict(_under(self.tensors, f"backbone.{name}"))
+                module.load_state_dict({k: t for k, t in state.items() if t is not None})
             except RuntimeError as error:
                 raise WeightsError(
                     f"{self.model.backbone}: the trained weights of {name} do not fit: {error}"
@@ -102,13 +132,28 @@ def trained_tensors(
     Returns:
         Tensors on the CPU, contiguous.
     """
-    modules = {f"backbone.{name}": module for name, module in backbone.modules(cut, head_cut)}
+    stages = backbone.modules(cut, head_cut)
+    owners = _owners(stages)
+    modules = {f"backbone.{name}": module for name, module in stages}
     modules["head"] = head
     return {
         f"{prefix}.{name}": value.detach().cpu().contiguous().clone()
         for prefix, module in modules.items()
         for name, value in module.state_dict().items()
+        if owners.get(f"{prefix}.{name}", f"{prefix}.{name}") == f"{prefix}.{name}"
     }
+
+
+def _owners(stages: Sequence[tuple[str, nn.Module]]) -> dict[str, str]:
+    """Return, for each tensor's full name, that under which it is saved: its first."""
+    first: dict[tuple[int, torch.Size, tuple[int, ...]], str] = {}
+    owners: dict[str, str] = {}
+    for stage, module in stages:
+        for name, value in module.state_dict().items():
+            full = f"backbone.{stage}.{name}"
+            at = (value.data_ptr(), value.shape, value.stride())
+            owners[full] = first.setdefault(at, full) if value.numel() else full
+    return owners
 
 
 def save_model(folder: Path, trained: TrainedModel) -> None:
@@ -120,6 +165,12 @@ def save_model(folder: Path, trained: TrainedModel) -> None:
     """
     files.write_bytes(folder / WEIGHTS_NAME, safetensors.torch.save(dict(trained.tensors)))
     record = {"format_version": FORMAT_VERSION, **asdict(trained.model)}
+    spec = trained.model.input_spec
+    if isinstance(spec, TextSpec):
+        files.write_text(folder / TOKENIZER_NAME, spec.tokenizer)
+        del record["input_spec"]["tokenizer"]
+    if trained.model.options.text is not None:
+        record["options"]["text"]["tokenizer"] = TOKENIZER_NAME
     files.write_json(folder / RECORD_NAME, record)
 
 
@@ -143,19 +194,35 @@ def load_model(folder: Path) -> TrainedModel:
             f"{folder}: expected a saved model ({RECORD_NAME} and {WEIGHTS_NAME}), but {error}"
         ) from error
     version = record.pop("format_version", None)
-    if version != FORMAT_VERSION:
+    if version not in (_PICTURES_ONLY, FORMAT_VERSION):
         raise WeightsError(
             f"{folder}: expected format version {FORMAT_VERSION}, got {version}; "
             "use the version of Headstart that wrote it"
         )
-    spec = record["input_spec"]
-    record["input_spec"] = InputSpec(
-        **{**spec, "mean": tuple(spec["mean"]), "std": tuple(spec["std"])}
-    )
-    head_spec = record["head"]
-    record["head"] = HeadSpec(**{**head_spec, "hidden": tuple(head_spec["hidden"])})
-    record["classes"] = tuple(record["classes"])
-    return TrainedModel(SavedModel(**record), tensors)
+    try:
+        record["input_spec"] = _spec(record["input_spec"], folder)
+        record["options"] = _options(record.get("options", {}), folder)
+        head_spec = record["head"]
+        record["head"] = HeadSpec(**{**head_spec, "hidden": tuple(head_spec["hidden"])})
+        record["classes"] = tuple(record["classes"])
+        return TrainedModel(SavedModel(**record), tensors)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{folder / RECORD_NAME}: expected a model, but {error!r}") from error
+
+
+def _spec(raw: JsonDict, folder: Path) -> Spec:
+    if "height" in raw:
+        return InputSpec(**{**raw, "mean": tuple(raw["mean"]), "std": tuple(raw["std"])})
+    if "channels" in raw:
+        return SeriesSpec(**raw)
+    return TextSpec(tokenizer=(folder / TOKENIZER_NAME).read_text(encoding="utf-8"), **raw)
+
+
+def _options(raw: JsonDict, folder: Path) -> BackboneOptions:
+    text, series = raw.get("text"), raw.get("series")
+    if text is not None:
+        text = TextOptions(**{**text, "tokenizer": folder / TOKENIZER_NAME})
+    return BackboneOptions(text, None if series is None else SeriesOptions(**series))
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Rules that turn results into advice: pure functions, each sentence with the rows it rests on.
 
-Validation chooses; test only reports. Two scores are called indistinguishable where the lower lies
-inside the 95% interval of the higher (or, for paired comparisons, where the interval of the
+Validation chooses; test only reports. Two scores are called indistinguishable where the worse lies
+inside the 95% interval of the better (or, for paired comparisons, where the interval of the
 difference holds zero).
 """
 
@@ -11,12 +11,17 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
 from headstart.report import (
+    baseline_advice,
     cost_advice,
+    differences,
     fit_advice,
     input_advice,
     kinds,
     lookup,
+    measures,
+    nouns,
     setting_advice,
+    text_advice,
     training_advice,
 )
 from headstart.report.text import (
@@ -25,7 +30,6 @@ from headstart.report.text import (
     duration,
     listing,
     percent,
-    percent_score,
     plural,
     points,
     quantity,
@@ -35,7 +39,7 @@ from headstart.types import JsonDict, StepRecord
 
 DISCUSSION = ("transfer", "frozen", "input", "cost", "ensemble")
 _MOST_NAMED = 5  # a sentence that names more models is not read
-AGREEMENT_WANTED = 0.999  # two models that agree on fewer pictures are not the same model
+AGREEMENT_WANTED = 0.999  # two models that agree on fewer samples are not the same model
 
 
 def advise(results: JsonDict, histories: Mapping[str, Sequence[StepRecord]]) -> JsonDict:
@@ -52,11 +56,13 @@ def advise(results: JsonDict, histories: Mapping[str, Sequence[StepRecord]]) -> 
         (`DISCUSSION`). Every entry of ``rows`` names a row of the results: ``models/NAME``,
         ``models/NAME/stages/I``, ``models/NAME/prediction``, ``models/NAME/ensemble``,
         ``models/NAME/zero_shot``, ``sweeps/NAME``, ``comparisons/I``, ``data/problems/I``,
-        ``data/left_out``, ``data/counts`` or ``experiment/notes/I``.
+        ``data/left_out``, ``data/counts``, ``backbones/KEY/truncation`` or
+        ``experiment/notes/I``.
     """
     ranked = lookup.by_preference(results)
     best = ranked[0] if ranked else None
     sentences = _data(results)
+    sentences += text_advice.truncation(results)
     sentences += _no_model(results) if best is None else _model(results, ranked)
     sentences += _notes(results)
     sentences += setting_advice.sweeps(results)
@@ -125,47 +131,57 @@ def _no_model(results: JsonDict) -> list[JsonDict]:
             "of ten, or the momentum, and run again."
         )
     else:
-        text = "No model can be recommended: none has an accuracy to choose by."
+        measure = measures.chosen_by(results)
+        article = "an" if measure is measures.ACCURACY else "a"
+        text = f"No model can be recommended: none has {article} {measure.words} to choose by."
     return [_say("model", text, *rows)]
 
 
 def _model(results: JsonDict, ranked: Sequence[JsonDict]) -> list[JsonDict]:
     """Which model to choose, what is indistinguishable from it, and whether it learnt anything."""
-    best, others = ranked[0], ranked[1:]
+    best, others = ranked[0], [m for m in ranked[1:] if not kinds.is_baseline(m)]
     split = lookup.choosing_split(results)
+    measure = measures.chosen_by(results)
     word = lookup.split_word(split)
-    chosen = lookup.metric(best, split, "accuracy")
+    chosen = lookup.metric(best, split, measure.key)
     assert chosen is not None  # by_preference returns only models that have it
     name = lookup.quoted(results, best["name"])
-    test = lookup.metric(best, "test", "accuracy")
+    test = lookup.metric(best, "test", measure.key)
     rows = [f"models/{best['name']}"]
     higher = cost_advice.why_single(results, best)
     has = "of the single models it has" if higher else "it has"
     opening = (
-        f"Use {name}: {has} the highest {word} accuracy, {percent_score(chosen)}"
+        f"Use {name}: {has} the {measure.best} {word} {measure.words}, {measure.score(chosen)}"
         if others
-        else (f"Use {name}: its {word} accuracy is {percent_score(chosen)}")
+        else (f"Use {name}: its {word} {measure.words} is {measure.score(chosen)}")
     )
     text = opening + "."
     if split != "test" and test is not None:
-        text += f" Its test accuracy, which took no part in the choice, is {percent_score(test)}."
+        text += (
+            f" Its test {measure.words}, which took no part in the choice, is "
+            f"{measure.score(test)}."
+        )
     if split == "test":
         text += " No model has a validation score: test chose, and so this figure flatters."
     said = [_say("model", text, *rows), *higher, *cost_advice.why_ensemble(results, best)]
+    if kinds.is_baseline(best):
+        said = []
+    said += baseline_advice.against(results, best)
 
     near = [
         m
         for m in others
-        if _near(m, split, chosen)
+        if (score := lookup.metric(m, split, measure.key)) is not None
+        and not measure.apart(chosen, score)
         and _same_labels(m, best)
-        and not (kinds.is_ensemble(m) and (_value(m, split) or 0.0) > chosen.value)
+        and not (kinds.is_ensemble(m) and measure.rank(score) < measure.rank(chosen))
     ]
     if near:
         shown = near if len(near) <= _MOST_NAMED else near[: _MOST_NAMED - 1]
         named = lookup.naming(results, [m["name"] for m in near], _MOST_NAMED)
         text = (
             f"On {word}, {named} {'is' if len(near) == 1 else 'are'} indistinguishable from "
-            f"{name}: {_span([_value(m, split) for m in near])}, inside its interval."
+            f"{name}: {_span(results, near, split)}, inside its interval."
         )
         text += _cheaper(best, near)
         said.append(_say("model", text, *rows, *(f"models/{m['name']}" for m in shown)))
@@ -173,32 +189,24 @@ def _model(results: JsonDict, ranked: Sequence[JsonDict]) -> list[JsonDict]:
         if m.get("state") == "diverged":
             text = f"{lookup.quoted(results, m['name'])} diverged and is not a candidate."
             said.append(_say("model", text, f"models/{m['name']}"))
-    share = lookup.majority_share(results, "test")
-    if share is not None and test is not None and not lookup.apart(test, Measured(share)):
+    share = lookup.majority_share(results, "test") if measure is measures.ACCURACY else None
+    if share is not None and test is not None and not measure.apart(test, Measured(share)):
         text = (
             f"{name} does not beat always answering the most frequent class, which is right on "
-            f"{percent(share)} of the test pictures."
+            f"{percent(share)} of the test {nouns.many(results)}."
         )
         said.append(_say("model", text, *rows, "data/counts"))
     return said
 
 
-def _span(values: Sequence[float | None]) -> str:
+def _span(results: JsonDict, models: Sequence[JsonDict], split: str) -> str:
     """Write a few figures one by one, many by their ends."""
-    known = [v for v in values if v is not None]
+    measure = measures.chosen_by(results)
+    scores = [lookup.metric(m, split, measure.key) for m in models]
+    known = [s.value for s in scores if s is not None]
     if len(known) <= _MOST_NAMED:
-        return listing([percent(v) for v in known])
-    return f"{percent(min(known))} to {percent(max(known))}"
-
-
-def _value(model: JsonDict, split: str) -> float | None:
-    score = lookup.metric(model, split, "accuracy")
-    return None if score is None else score.value
-
-
-def _near(model: JsonDict, split: str, chosen: Measured) -> bool:
-    score = lookup.metric(model, split, "accuracy")
-    return score is not None and not lookup.apart(chosen, score)
+        return listing([measure.value(v) for v in known])
+    return f"{measure.value(min(known))} to {measure.value(max(known))}"
 
 
 def _same_labels(a: JsonDict, b: JsonDict) -> bool:
@@ -250,7 +258,7 @@ def _labels(results: JsonDict) -> list[JsonDict]:
             f"goes from {percent(means[0].value)} to {percent(means[-1].value)}: "
             f"{listing(steps)}. "
         )
-        gained = means[-1].value > means[-2].value and lookup.apart(means[-1], means[-2])
+        gained = means[-1].value > means[-2].value and measures.ACCURACY.apart(means[-1], means[-2])
         text += (
             "More labels still pay."
             if gained
@@ -283,8 +291,8 @@ def _comparisons(results: JsonDict, told: Collection[str]) -> list[JsonDict]:
         rows = (f"comparisons/{i}", *_known(results, pair["a"], pair["b"]))
         if pair.get("speedup") is not None:
             said.append(_say("acceleration", _speedup(results, pair, a, b), *rows))
-        elif (difference := lookup.measured(pair.get("accuracy_difference"))) is not None:
-            said.append(_say("model", _difference(pair, difference, a, b), *rows))
+        elif (difference := differences.paired(results, pair)) is not None:
+            said.append(_say("model", _difference(results, pair, difference, a, b), *rows))
     return said
 
 
@@ -303,7 +311,10 @@ def _speedup(results: JsonDict, pair: JsonDict, a: str, b: str) -> str:
     if agreement is not None and n:
         same = round(agreement * n)
         word = lookup.split_word(pair.get("split") or "test")
-        text += f" They predict the same class for {count(same)} of {count(n)} {word} pictures"
+        text += (
+            f" They predict the same class for {count(same)} of {count(n)} {word} "
+            f"{nouns.many(results)}"
+        )
         text += "" if same == n else f" ({percent(agreement, 2)})"
         relative = pair.get("weights_relative_difference")
         if relative is not None:
@@ -319,15 +330,19 @@ def _speedup(results: JsonDict, pair: JsonDict, a: str, b: str) -> str:
     return text
 
 
-def _difference(pair: JsonDict, difference: Measured, a: str, b: str) -> str:
+def _difference(results: JsonDict, pair: JsonDict, difference: Measured, a: str, b: str) -> str:
+    measure = measures.chosen_by(results)
     word = lookup.split_word(pair.get("split") or "test")
     interval = difference.interval
-    text = f"{points(difference.value)} points"
+    text = measure.gain(difference.value)
     if interval is not None:
-        text += f" ({points(interval[0])} to {points(interval[1])})"
-    opening = f"{a} against {b}, on the same {word} pictures: {text} of accuracy"
+        text += f" ({measure.gain_interval(difference)})"
+    opening = (
+        f"{a} against {b}, on the same {word} {nouns.many(results)}: {text} of {measure.words}"
+    )
     if interval is None:
         return opening + "."
     if interval[0] <= 0 <= interval[1]:
         return f"{opening}; the two are indistinguishable."
-    return f"{opening}; {a if difference.value > 0 else b} is better."
+    better = a if (difference.value > 0) == measure.higher else b
+    return f"{opening}; {better} is better."

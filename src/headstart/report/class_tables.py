@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from headstart.report import lookup
+from headstart.report import lookup, nouns
 from headstart.report.records import Column, Row, Table
 from headstart.report.text import Measured, count, percent, percent_cells
 from headstart.types import JsonDict
@@ -52,7 +52,7 @@ def per_class(results: JsonDict, model: JsonDict) -> Table | None:
             Column("value", "right", "Recall, %"),
             Column("95% interval", "right", "Recall, %"),
             Column("F1, %", "right"),
-            Column("Pictures", "right"),
+            Column(nouns.heading(results), "right"),
         ),
         rows=tuple(rows),
         priority=2,
@@ -120,7 +120,7 @@ def worst_pairs(results: JsonDict, model: JsonDict) -> Table | None:
         columns=(
             Column("True class"),
             Column("Taken for"),
-            Column("Pictures", "right"),
+            Column(nouns.heading(results), "right"),
             Column("of", "right"),
         ),
         rows=tuple(rows),

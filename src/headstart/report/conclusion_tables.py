@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from headstart.report import data_tables, kinds, lookup, stage_tables
+from headstart.report import data_tables, kinds, lookup, nouns, stage_tables
 from headstart.report.advice import AGREEMENT_WANTED
 from headstart.report.records import Column, Row, Table
 from headstart.report.text import (
@@ -24,7 +24,7 @@ _SHARES = ("accuracy", "precision", "recall", "f1", "macro", "agreement")
 
 def recommended_values(results: JsonDict, model: JsonDict | None) -> Table | None:
     """Return the value of each setting that was varied, with the rows that it rests on."""
-    if model is None:
+    if model is None or kinds.is_baseline(model):
         return None
     rows = _vote(results, model) if kinds.is_ensemble(model) else _settings(results, model)
     if not rows:
@@ -45,7 +45,7 @@ def _settings(results: JsonDict, model: JsonDict) -> list[Row]:
     rows = _varied(results, model)
     if kinds.staged(results):
         rows += _stages(model)
-    entries = [m for m in lookup.models(results) if not kinds.is_ensemble(m)]
+    entries = [*kinds.trained(results), *kinds.zero_shots(results)]
     name = (kinds.backbone(results, model) or {}).get("name", model.get("backbone"))
     modes = {m.get("mode") for m in kinds.trained(results)} - {_STAGED}
     if len(modes) > 1 and model.get("mode") != _STAGED and not kinds.is_zero_shot(model):
@@ -55,7 +55,9 @@ def _settings(results: JsonDict, model: JsonDict) -> list[Row]:
     fit = _fit(kinds.backbone(results, model))
     twins = [b for b in results.get("backbones") or () if b.get("name") == name]
     if len({_fit(b) for b in twins}) > 1:
-        rows.append(Row(("Pictures are", data_tables.FITS.get(fit, fit)), rests_on=own))
+        rows.append(
+            Row((f"{nouns.heading(results)} are", data_tables.FITS.get(fit, fit)), rests_on=own)
+        )
     if len({m.get("labels_per_class") for m in entries}) > 1:
         rows.append(Row(("Labels per class", setting(model.get("labels_per_class"))), rests_on=own))
     return rows

@@ -1,18 +1,10 @@
-"""Rules on accuracy against size and computation: single models, then ensembles."""
+"""Rules on how good models are against size and computation: single models, then ensembles."""
 
 from collections.abc import Sequence
 
-from headstart.report import differences, kinds, lookup
-from headstart.report.text import (
-    Measured,
-    listing,
-    mebibytes,
-    percent,
-    plural,
-    points,
-    quantity,
-    times,
-)
+from headstart.report import differences, kinds, lookup, measures, nouns
+from headstart.report.measures import Measure
+from headstart.report.text import Measured, listing, mebibytes, plural, quantity, times
 from headstart.types import JsonDict
 
 
@@ -27,18 +19,15 @@ def sizes(results: JsonDict, ranked: Sequence[JsonDict]) -> list[JsonDict]:
         Sentences on the trained models, where prediction was timed and sizes differ.
     """
     split = lookup.choosing_split(results)
-    known = [
-        m
-        for m in ranked
-        if not kinds.is_ensemble(m) and not kinds.is_zero_shot(m) and m.get("size_bytes")
-    ]
+    measure = measures.chosen_by(results)
+    known = [m for m in ranked if kinds.is_trained(m) and m.get("size_bytes")]
     if len({m["size_bytes"] for m in known}) < 2:
         return []
     if all(kinds.prediction_ms(results, m) is None for m in known):
         return []
     best = known[0]
-    top = _score(best, split)
-    inside = [m for m in known if m is best or not lookup.apart(top, _score(m, split))]
+    top = _score(best, split, measure)
+    inside = [m for m in known if m is best or not measure.apart(top, _score(m, split, measure))]
     small = min(inside, key=lambda m: float(m["size_bytes"]))
     large = max(known, key=lambda m: float(m["size_bytes"]))
     said = [_smallest(results, known, best, small)]
@@ -47,8 +36,8 @@ def sizes(results: JsonDict, ranked: Sequence[JsonDict]) -> list[JsonDict]:
     return said
 
 
-def _score(model: JsonDict, split: str) -> Measured:
-    score = lookup.metric(model, split, "accuracy")
+def _score(model: JsonDict, split: str, measure: Measure) -> Measured:
+    score = lookup.metric(model, split, measure.key)
     assert score is not None  # ranked models have one
     return score
 
@@ -57,7 +46,7 @@ def _cost(results: JsonDict, model: JsonDict) -> str:
     """Write a model's size, and its prediction time where it is known."""
     text = f"{mebibytes(model['size_bytes'])} MiB"
     time = kinds.prediction_ms(results, model)
-    return text if time is None else f"{text} and {quantity(time)} ms per picture"
+    return text if time is None else f"{text} and {quantity(time)} ms per {nouns.one(results)}"
 
 
 def _smallest(
@@ -65,19 +54,21 @@ def _smallest(
 ) -> JsonDict:
     """Say which model is the smallest inside the best one's interval."""
     split = lookup.choosing_split(results)
+    measure = measures.chosen_by(results)
     word = lookup.split_word(split)
-    name, top = lookup.quoted(results, best["name"]), percent(_score(best, split).value)
+    name = lookup.quoted(results, best["name"])
+    top = measure.value(_score(best, split, measure).value)
     text = f"Of the single models {name} is best on {word} ({top}), with {_cost(results, best)}. "
     rows = [f"models/{best['name']}", f"models/{best['name']}/prediction"]
     if small["size_bytes"] < best["size_bytes"]:
-        value = percent(_score(small, split).value)
+        value = measure.value(_score(small, split, measure).value)
         text += (
             f"The smallest that cannot be told from it is {lookup.quoted(results, small['name'])} "
             f"({value}), with {_cost(results, small)}."
         )
         rows += [f"models/{small['name']}", f"models/{small['name']}/prediction"]
     elif any(m["size_bytes"] < best["size_bytes"] for m in known):
-        text += "Every smaller model lies below its interval."
+        text += f"Every smaller model lies {measure.beyond} its interval."
     else:
         text += "No model is smaller."
     return {"topic": "cost", "text": text, "rows": rows}
@@ -85,29 +76,34 @@ def _smallest(
 
 def _largest(results: JsonDict, split: str, large: JsonDict, small: JsonDict) -> JsonDict:
     """Say what the largest model costs against the smallest good one, and for what gain."""
+    measure = measures.chosen_by(results)
     one, other = (lookup.quoted(results, m["name"]) for m in (large, small))
     text = f"The largest, {one}, has {times(large['size_bytes'] / small['size_bytes'])} the weights"
     slow, quick = (kinds.prediction_ms(results, m) for m in (large, small))
     if slow is not None and quick:
         pace = (
-            f"and takes {times(slow / quick)} its time per picture"
+            f"and takes {times(slow / quick)} its time per {nouns.one(results)}"
             if slow >= quick
             else f"yet is {times(quick / slow)} as fast"
         )
         text += f" of {other} {pace}"
     else:
         text += f" of {other}"
-    first, second = _score(large, split), _score(small, split)
-    text += f", for {points(first.value - second.value)} points on {lookup.split_word(split)}: "
-    if not lookup.apart(first, second):
+    first, second = _score(large, split, measure), _score(small, split, measure)
+    gain = measure.gain(first.value - second.value)
+    if measure.digits is not None:
+        gain += f" of {measure.words}"
+    text += f", for {gain} on {lookup.split_word(split)}: "
+    if not measure.apart(first, second):
         text += "the two cannot be told apart."
-    elif first.value > second.value:
+    elif measure.rank(first) < measure.rank(second):
         text += "a real gain, at that price."
     else:
-        text += "more weights for less accuracy."
-    tests = [lookup.metric(m, "test", "accuracy") for m in (large, small)]
+        text += f"more weights for {'less' if measure.higher else 'a higher'} {measure.words}."
+    tests = [lookup.metric(m, "test", measure.key) for m in (large, small)]
     if split != "test" and tests[0] is not None and tests[1] is not None:
-        text += f" On test they reach {percent(tests[0].value)} and {percent(tests[1].value)}."
+        reached = [measure.value(t.value) for t in tests if t is not None]
+        text += f" On test they reach {reached[0]} and {reached[1]}."
     rows = [f"models/{m['name']}{tail}" for m in (large, small) for tail in ("", "/prediction")]
     return {"topic": "cost", "text": text, "rows": rows}
 
@@ -129,9 +125,9 @@ def ensembles(results: JsonDict) -> list[JsonDict]:
         if gain is None or best is None or not lookup.complete(model):
             continue
         name, member = (lookup.quoted(results, m["name"]) for m in (model, best))
-        outcome = differences.judged(gain)
+        outcome = differences.judged(results, gain)
         text = f"{name} against its best member, {member}: "
-        text += differences.paired_text(gain, "test")
+        text += differences.paired_text(results, gain, "test")
         text += {
             "better": ": the vote is a real gain. ",
             "worse": ": the vote is worse. ",
@@ -152,8 +148,8 @@ def _worth(results: JsonDict, model: JsonDict, best: JsonDict, outcome: str) -> 
         text = f"The vote runs {members} at every prediction instead of one"
     else:
         text = (
-            f"The vote takes {quantity(together)} ms per picture instead of {quantity(alone)} "
-            f"({times(together / alone)})"
+            f"The vote takes {quantity(together)} ms per {nouns.one(results)} instead of "
+            f"{quantity(alone)} ({times(together / alone)})"
         )
     if outcome == "better":
         return f"{text}: worth it where accuracy counts more than time."
@@ -171,7 +167,8 @@ def why_single(results: JsonDict, best: JsonDict) -> list[JsonDict]:
         One sentence, or nothing where no ensemble scored higher on the split that chooses.
     """
     split = lookup.choosing_split(results)
-    chosen = lookup.metric(best, split, "accuracy")
+    measure = measures.chosen_by(results)
+    chosen = lookup.metric(best, split, measure.key)
     if kinds.is_ensemble(best) or chosen is None:
         return []
     higher = [
@@ -179,17 +176,18 @@ def why_single(results: JsonDict, best: JsonDict) -> list[JsonDict]:
         for m in lookup.models(results)
         if kinds.is_ensemble(m)
         and lookup.complete(m)
-        and (score := lookup.metric(m, split, "accuracy")) is not None
-        and score.value > chosen.value
+        and (score := lookup.metric(m, split, measure.key)) is not None
+        and measure.rank(score) < measure.rank(chosen)
     ]
     if not higher:
         return []
-    values = [percent(_score(m, split).value) for m in higher]
+    values = [measure.value(_score(m, split, measure).value) for m in higher]
     one = len(higher) == 1
     named = lookup.naming(results, [m["name"] for m in higher], 5)
     name = lookup.quoted(results, best["name"])
     text = (
-        f"{named} {'has' if one else 'have'} a higher figure on {lookup.split_word(split)}, "
+        f"{named} {'has' if one else 'have'} a {'higher' if measure.higher else 'lower'} figure on "
+        f"{lookup.split_word(split)}, "
         f"{listing(values)}, but {name} lies inside {'its' if one else 'their'} interval"
         f"{'' if one else 's'}, and an ensemble costs the time of all its members at every "
         "prediction."
@@ -210,20 +208,25 @@ def why_ensemble(results: JsonDict, best: JsonDict) -> list[JsonDict]:
     """
     if not kinds.is_ensemble(best):
         return []
-    single = next((m for m in lookup.by_preference(results) if not kinds.is_ensemble(m)), None)
+    ranked = lookup.by_preference(results)
+    single = next(
+        (m for m in ranked if not kinds.is_ensemble(m) and not kinds.is_baseline(m)), None
+    )
     if single is None:
         return []
     split = lookup.choosing_split(results)
+    measure = measures.chosen_by(results)
     name = lookup.quoted(results, single["name"])
-    score = percent(_score(single, split).value)
+    score = measure.value(_score(single, split, measure).value)
     together, alone = (kinds.prediction_ms(results, m) for m in (best, single))
     members = plural(len((best.get("ensemble") or {}).get("members") or ()), "member")
     text = f"It runs all its {members} at every prediction"
     if together is not None and alone:
-        text += f", {quantity(together)} ms per picture against {quantity(alone)} of {name}"
+        text += f", {quantity(together)} ms per {nouns.one(results)} against "
+        text += f"{quantity(alone)} of {name}"
     text += (
-        f". {name}, the best single model, lies below its interval with {score}; use that one "
-        "where time counts more than accuracy."
+        f". {name}, the best single model, lies {measure.beyond} its interval with {score}; use "
+        "that one where time counts more than accuracy."
     )
     rows = [f"models/{m['name']}" for m in (best, single)]
     return [{"topic": "model", "text": text, "rows": rows}]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from headstart.report import kinds, lookup
+from headstart.report import kinds, lookup, nouns
 from headstart.report.plots import CostPlot, CostPoint
 from headstart.report.records import Figure
 from headstart.report.text import Measured
@@ -29,7 +29,8 @@ def trade(results: JsonDict) -> Figure | None:
     ]
     timed = [(m, s, t) for m, s in scored if (t := kinds.prediction_ms(results, m))]
     if _spread([t for _, _, t in timed]):
-        return _figure(timed, "prediction time, ms per picture", "prediction time per picture")
+        noun = nouns.one(results)
+        return _figure(timed, f"prediction time, ms per {noun}", f"prediction time per {noun}")
     sized = [(m, s, size / 2**20) for m, s in scored if (size := m.get("size_bytes"))]
     if _spread([size for _, _, size in sized]) and (timed or kinds.staged(results)):
         return _figure(sized, "size of the weights, MiB", "size of the weights")

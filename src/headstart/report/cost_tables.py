@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from headstart.report import kinds, lookup
+from headstart.report import kinds, lookup, measures, nouns
 from headstart.report.records import Column, Row, Table
 from headstart.report.text import (
     MISSING,
@@ -10,14 +10,13 @@ from headstart.report.text import (
     durations,
     listing,
     mebibytes,
-    percent_cells,
     quantity,
 )
 from headstart.types import JsonDict
 
 
 def costs(results: JsonDict, recommended: str | None) -> Table | None:
-    """Return parameters, size and prediction time of all models beside their test accuracy.
+    """Return parameters, size and prediction time of all models beside their test score.
 
     Args:
         results: The content of results.json.
@@ -37,14 +36,15 @@ def costs(results: JsonDict, recommended: str | None) -> Table | None:
         (Column("Size, MiB", "right"), [mebibytes(m.get("size_bytes")) for m in models]),
         (Column(f"all, {unit}", "right", "Prediction on test"), seconds),
         (
-            Column("ms per picture", "right", "Prediction on test"),
+            Column(f"ms per {nouns.one(results)}", "right", "Prediction on test"),
             [MISSING if t is None else quantity(t) for t in times],
         ),
     ]
-    accuracy = [percent_cells(lookup.metric(m, "test", "accuracy")) for m in models]
+    measure = measures.chosen_by(results)
+    scores = [measure.cells(lookup.metric(m, "test", measure.key)) for m in models]
     for k, head in enumerate(("value", "95% interval")):
-        texts = [cells[k] for cells in accuracy]
-        columns.append((Column(head, "right", "Test accuracy, %"), texts))
+        texts = [cells[k] for cells in scores]
+        columns.append((Column(head, "right", f"Test {measure.head}"), texts))
     return Table(
         key="costs",
         caption="Size of each model, and the time of the prediction step alone.",
@@ -57,18 +57,21 @@ def costs(results: JsonDict, recommended: str | None) -> Table | None:
             )
             for i, model in enumerate(models)
         ),
-        note=_conditions(models),
+        note=_conditions(results, models),
         priority=1 if len({m.get("size_bytes") for m in models}) > 1 else 3,
     )
 
 
-def _conditions(models: Sequence[JsonDict]) -> str:
+def _conditions(results: JsonDict, models: Sequence[JsonDict]) -> str:
     """Say how prediction was timed."""
     timed = [m["prediction"] for m in models if m.get("prediction")]
-    text = (
-        "The network’s forward pass over the whole test split; reading and decoding the pictures "
+    work = {"picture": "reading and decoding", "sequence": "reading"}.get(
+        nouns.one(results), "reading and tokenising"
     )
-    text += "is not counted"
+    text = (
+        f"The network’s forward pass over the whole test split; {work} the "
+        f"{nouns.many(results)} is not counted"
+    )
     repeats = sorted({t["repeats"] for t in timed if t.get("repeats")})
     if repeats and repeats != [1]:
         text += f"; the median of {listing([count(n) for n in repeats], 'or')} repeats"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from headstart.report import kinds, lookup
+from headstart.report import kinds, lookup, measures, nouns
 from headstart.report.records import Column, Facts, Row, Table
 from headstart.report.text import count, duration, listing, plural, setting, size
 from headstart.types import JsonDict
@@ -69,10 +69,11 @@ def left_out(results: JsonDict) -> Table | None:
 
 
 def counts(results: JsonDict) -> Table | None:
-    """Return pictures per class and split; with many classes, only how they are spread."""
+    """Return samples per class and split; with many classes, only how they are spread."""
     sizes = lookup.split_sizes(results)
-    if not sizes:
+    if not sizes or measures.goal(results) != "classification":
         return None
+    samples = nouns.heading(results)
     classes = [str(c) for c in (results.get("data") or {}).get("classes") or ()]
     classes = classes or list(dict.fromkeys(c for of in sizes.values() for c in of))
     words = lookup.class_words(results)
@@ -84,11 +85,11 @@ def counts(results: JsonDict) -> Table | None:
             spread = (sum(numbers), min(numbers), statistics.median_low(numbers), max(numbers))
             rows.append(Row((lookup.split_word(split), *(count(n) for n in spread))))
         heads = (
-            ("Pictures", ""),
-            *((h, "Pictures per class") for h in ("least", "median", "most")),
+            (samples, ""),
+            *((h, f"{samples} per class") for h in ("least", "median", "most")),
         )
         return Table(
-            caption=f"Pictures per split, in {count(len(classes))} classes.",
+            caption=f"{samples} per split, in {count(len(classes))} classes.",
             columns=(Column("Split"), *(Column(h, "right", g) for h, g in heads)),
             rows=tuple(rows),
             **common,
@@ -106,7 +107,7 @@ def counts(results: JsonDict) -> Table | None:
     totals = [sum(of.values()) for of in sizes.values()]
     rows.append(Row(("all", *(count(t) for t in totals), count(sum(totals))), strong=True))
     return Table(
-        caption="Pictures per class and split.",
+        caption=f"{samples} per class and split.",
         columns=(
             Column("Class"),
             *(Column(lookup.split_word(s), "right") for s in sizes),
@@ -122,7 +123,7 @@ def _total(sizes: Mapping[str, Mapping[str, int]], name: str) -> int:
 
 
 def description(results: JsonDict) -> Facts:
-    """Return where the data came from and what the pictures are like."""
+    """Return where the data came from and what its samples are like."""
     data = results.get("data") or {}
     items = []
     if data.get("origin"):
@@ -131,23 +132,18 @@ def description(results: JsonDict) -> Facts:
     if sizes:
         parts = [f"{count(sum(of.values()))} {lookup.split_word(s)}" for s, of in sizes.items()]
         total = sum(sum(of.values()) for of in sizes.values())
-        items.append(("Pictures", f"{count(total)}: {listing(parts)}"))
-    classes = [str(c) for c in data.get("classes") or ()]
+        items.append((nouns.heading(results), f"{count(total)}: {listing(parts)}"))
+    labelled = measures.goal(results) == "classification"
+    classes = [str(c) for c in data.get("classes") or ()] if labelled else []
     if classes:
         words = lookup.class_words(results)
         named = (
             f": {', '.join(words[c] for c in classes)}" if len(classes) <= _NAMED_CLASSES else ""
         )
         items.append(("Classes", count(len(classes)) + named))
-    extent = data.get("sizes") or {}
-    if all(extent.get(k) for k in ("min", "median", "max")):
-        low, middle, high = (
-            " × ".join(count(edge) for edge in extent[k]) for k in ("min", "median", "max")
-        )
-        text = (
-            f"{middle} pixels each" if low == high else f"{low} to {high} pixels, median {middle}"
-        )
-        items.append(("Sizes", text))
+    extent = _extent(results)
+    if extent:
+        items.append(("Sizes" if nouns.one(results) == nouns.PICTURE else "Lengths", extent))
     modes = data.get("modes") or {}
     if modes:
         items.append(("Modes", ", ".join(f"{m} ({count(n)})" for m, n in modes.items())))
@@ -157,15 +153,29 @@ def description(results: JsonDict) -> Facts:
     return Facts(tuple(items), priority=2)
 
 
+def _extent(results: JsonDict) -> str:
+    """Return how large pictures are, in pixels, or how long texts or sequences."""
+    extent = (results.get("data") or {}).get("sizes") or {}
+    given = [extent.get(k) for k in ("min", "median", "max")]
+    if any(v is None or v == [] for v in given):
+        return ""
+    low, middle, high = (
+        " × ".join(count(edge) for edge in v) if isinstance(v, list) else count(v) for v in given
+    )
+    unit = {nouns.PICTURE: "pixels", "sequence": "steps"}.get(nouns.one(results), "words")
+    return f"{middle} {unit} each" if low == high else f"{low} to {high} {unit}, median {middle}"
+
+
 def backbones(results: JsonDict) -> Table | None:
-    """Return the pretrained networks and how pictures enter them."""
+    """Return the pretrained networks and how samples enter them."""
     entries = results.get("backbones") or ()
     if not entries:
         return None
     rows = []
     for entry in entries:
         weights = entry.get("weights") or {}
-        shape = " × ".join(count(n) for n in entry.get("feature_shape") or ())
+        dims = entry.get("feature_shape") or ()
+        shape = " × ".join("length" if n is None else count(n) for n in dims)
         rows.append(
             Row(
                 (
@@ -186,7 +196,7 @@ def backbones(results: JsonDict) -> Table | None:
         columns=(
             Column("Backbone"),
             Column("Weights"),
-            Column("Input, pixels"),
+            Column("Input, pixels" if nouns.one(results) == nouns.PICTURE else "Input"),
             Column("Cut"),
             Column("Features", "right"),
             Column("Parameters", "right"),
@@ -197,6 +207,17 @@ def backbones(results: JsonDict) -> Table | None:
 
 
 def _input(spec: Mapping[str, Any]) -> str:
+    """Write how a sample becomes a network's input: pixels, tokens or steps."""
+    if spec.get("pairs"):
+        text = f"{count(spec.get('max_length'))} tokens at most"
+        text += {
+            "together": ", pairs together",
+            "separately": ", each text of a pair by itself",
+        }.get(str(spec["pairs"]), "")
+        return text + (", markup taken out" if spec.get("strip_markup") else "")
+    if spec.get("channels"):
+        steps = count(spec.get("max_length"))
+        return f"{plural(spec['channels'], 'channel')}, {steps} steps at most"
     if not spec.get("height") or not spec.get("width"):
         return "–"
     text = f"{count(spec['height'])} × {count(spec['width'])}"
@@ -210,7 +231,10 @@ def _input(spec: Mapping[str, Any]) -> str:
 def weights(results: JsonDict) -> Table | None:
     """Return where the pretrained weights came from, under which licence."""
     rows = []
-    for entry in results.get("backbones") or ():
+    entries = results.get("backbones") or ()
+    if all((b.get("weights") or {}).get("kind") == "random" for b in entries):
+        return None
+    for entry in entries:
         origin = entry.get("weights") or {}
         digest = str(entry.get("digest") or "")
         rows.append(

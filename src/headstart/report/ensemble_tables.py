@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from headstart.report import kinds, lookup
+from headstart.report import kinds, lookup, nouns
 from headstart.report.records import Column, Paragraph, Row, Table
 from headstart.report.text import (
     MISSING,
@@ -55,7 +55,7 @@ def gains(results: JsonDict, recommended: str | None) -> Table | None:
     return Table(
         key="ensembles",
         caption="Ensembles against their best member, which validation chose, on the same test "
-        "pictures.",
+        f"{nouns.many(results)}.",
         columns=(
             Column("Ensemble"),
             Column("Voting"),
@@ -69,8 +69,9 @@ def gains(results: JsonDict, recommended: str | None) -> Table | None:
             Column("Added, ms", "right"),
         ),
         rows=tuple(rows),
-        note="Differ: the share of pictures on which two members answer differently, mean over all "
-        "pairs. Added: how much longer than its best member the vote takes per picture.",
+        note=f"Differ: the share of {nouns.many(results)} on which two members answer differently, "
+        "mean over all pairs of members. Added: how much longer than its best member the vote "
+        f"takes per {nouns.one(results)}.",
         priority=1,
     )
 
@@ -168,8 +169,9 @@ def pairs(results: JsonDict) -> Table | None:
             Column("Q", "right"),
         ),
         rows=rows,
-        note="Q is Yule’s: 1 where both are right on the same pictures, 0 where their errors have "
-        "nothing to do with each other, below 0 where they err on different pictures.",
+        note=f"Q is Yule’s: 1 where both are right on the same {nouns.many(results)}, 0 where "
+        "their errors have nothing to do with each other, below 0 where they err on different "
+        "ones.",
         priority=3,
     )
 

@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from headstart.report import data_tables, differences, kinds, lookup, zero_shot_tables
+from headstart.report.measures import ACCURACY
 from headstart.report.text import count, percent, percent_score
 from headstart.types import JsonDict
 
@@ -81,7 +82,7 @@ def _top_one(results: JsonDict, a: JsonDict, b: JsonDict) -> tuple[str, list[str
             f"{lookup.quoted(results, model['name'])} has top-1 {percent_score(one)}{more}"
         )
     text = f"{'; '.join(parts)}. "
-    if not lookup.apart(tops[0], tops[1]):
+    if not ACCURACY.apart(tops[0], tops[1]):
         text += "On top-1 the two cannot be told apart."
     else:
         better = a if tops[0].value > tops[1].value else b
@@ -108,7 +109,7 @@ def _accuracy(results: JsonDict, a: JsonDict, b: JsonDict) -> tuple[str, list[st
 def _why(results: JsonDict, spec: Mapping[str, Any]) -> str:
     """Say how much of a padded input a picture covers, where it is smaller than the input."""
     sizes = (results.get("data") or {}).get("sizes") or {}
-    middle: Sequence[int] = sizes.get("median") or ()
+    middle: Sequence[int] = sizes.get("median") or ()  # of pictures: width and height
     inside: Sequence[int] = (spec.get("width") or 0, spec.get("height") or 0)
     if len(middle) != 2 or any(m >= edge for m, edge in zip(middle, inside, strict=True)):
         return ""

@@ -20,9 +20,24 @@ def is_zero_shot(model: Mapping[str, Any]) -> bool:
     return model.get("kind") == "zero_shot"
 
 
+def is_baseline(model: Mapping[str, Any]) -> bool:
+    """Return whether a model says the same of every sample, for others to be held against."""
+    return model.get("kind") == "baseline"
+
+
+def is_trained(model: Mapping[str, Any]) -> bool:
+    """Return whether a model was trained in this run."""
+    return not (is_ensemble(model) or is_zero_shot(model) or is_baseline(model))
+
+
 def trained(results: JsonDict) -> list[JsonDict]:
     """Return the models that this run trained."""
-    return [m for m in lookup.models(results) if not is_ensemble(m) and not is_zero_shot(m)]
+    return [m for m in lookup.models(results) if is_trained(m)]
+
+
+def baselines(results: JsonDict) -> list[JsonDict]:
+    """Return the models that say the same of every sample."""
+    return [m for m in lookup.models(results) if is_baseline(m)]
 
 
 def ensembles(results: JsonDict) -> list[JsonDict]:
@@ -85,7 +100,7 @@ def network(results: JsonDict, model: Mapping[str, Any]) -> str:
 
 
 def prediction_ms(results: JsonDict, model: Mapping[str, Any]) -> float | None:
-    """Return the milliseconds that the network's forward pass takes per picture of the test split.
+    """Return the milliseconds that the network's forward pass takes per sample of the test split.
 
     Args:
         results: The content of results.json.

@@ -1,4 +1,4 @@
-"""Reads a finished run folder: results.json and the histories beside it."""
+"""Reads a finished run folder: results.json, and the histories and predictions beside it."""
 
 import json
 import math
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.errors import RunError
+from headstart.report.measures import goal
 from headstart.report.text import clean
 from headstart.types import JsonDict, StepRecord
 
@@ -21,10 +22,14 @@ class Run:
     Attributes:
         results: The content of results.json, every text fit to be shown.
         histories: Curves by model name, and by ``sweeps/NAME`` with the member of each record.
+        traces: Training losses within the epochs, (optimiser steps, loss), by model name.
+        estimates: What regressions predict on test, (true, predicted), by model name.
     """
 
     results: JsonDict
     histories: Mapping[str, tuple[StepRecord, ...]]
+    traces: Mapping[str, tuple[tuple[float, float], ...]]
+    estimates: Mapping[str, tuple[tuple[float, float], ...]]
 
 
 def read_results(run_folder: Path) -> JsonDict:
@@ -67,7 +72,7 @@ def load_run(run_folder: Path) -> Run:
         run_folder: The folder that a run has written.
 
     Returns:
-        Its results and histories; a history that is not there is left out.
+        Its results, and what else its files hold; a file that is not there is left out.
 
     Raises:
         RunError: The folder holds no results.json, or one that cannot be read.
@@ -80,23 +85,50 @@ def load_run(run_folder: Path) -> Run:
         steps = _read_history(run_folder, owner.get("history"))
         if steps:
             histories[clean(name)] = steps
-    return Run(_cleaned(raw), histories)
+    traces, estimates = {}, {}
+    for model in raw.get("models") or ():
+        name = clean(model.get("name"))
+        traces[name] = _pairs(run_folder, model.get("trace"), "step", "loss")
+        if goal(raw) == "regression":
+            of = model.get("predictions")
+            path = of.get("test") if isinstance(of, Mapping) else None
+            estimates[name] = _pairs(run_folder, path, "target", "predicted")
+    return Run(
+        _cleaned(raw),
+        histories,
+        {name: points for name, points in traces.items() if points},
+        {name: points for name, points in estimates.items() if points},
+    )
 
 
-def _read_history(run_folder: Path, relative: str | None) -> tuple[StepRecord, ...]:
-    """Return the records of a history.parquet, or nothing where there is none."""
+def _read_rows(run_folder: Path, relative: str | None) -> list[JsonDict]:
+    """Return the rows of a Parquet file inside the run folder, or nothing where there is none."""
     if not relative or "\0" in relative:
-        return ()
+        return []
     path = (run_folder / relative).resolve()
     if not path.is_relative_to(run_folder.resolve()) or not path.is_file():
-        return ()
+        return []
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
-        rows = parquet.read_table(path).to_pylist()
+        rows: list[JsonDict] = parquet.read_table(path).to_pylist()
     except pa.ArrowException as error:
         raise RunError(f"{path} cannot be read as Parquet: {error}") from error
+    return rows
+
+
+def _pairs(
+    run_folder: Path, relative: str | None, x: str, y: str
+) -> tuple[tuple[float, float], ...]:
+    """Return two columns of a Parquet file; rows that lack a finite number are left out."""
+    rows = _read_rows(run_folder, relative)
+    pairs = ((_number(row.get(x)), _number(row.get(y))) for row in rows)
+    return tuple(pair for pair in pairs if all(math.isfinite(v) for v in pair))
+
+
+def _read_history(run_folder: Path, relative: str | None) -> tuple[StepRecord, ...]:
+    """Return the records of a history.parquet, or nothing where there is none."""
     return tuple(
         StepRecord(
             member=int(row.get("member") or 0),
@@ -107,8 +139,9 @@ def _read_history(run_folder: Path, relative: str | None) -> tuple[StepRecord, .
             accuracy=_number(row.get("accuracy")),
             learning_rate=_number(row.get("learning_rate")),
             seconds=_number(row.get("seconds")),
+            step=int(row.get("step") or 0),
         )
-        for row in rows
+        for row in _read_rows(run_folder, relative)
     )
 
 

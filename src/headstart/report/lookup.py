@@ -4,11 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from headstart.report import measures
 from headstart.report.text import Measured, listing, plural, setting
 from headstart.types import JsonDict
 
 SPLITS = ("train", "val", "test")
 BY_STAGE = "by stage"  # the value of a setting that some stage of the training sets anew
+FURTHER = "test-"  # what the names of further test sets begin with
 _SPLIT_WORDS = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -24,7 +26,7 @@ def metric(owner: Mapping[str, Any], split: str, name: str) -> Measured | None:
 
     Args:
         owner: An entry of ``models`` or of a sweep's ``members``.
-        split: ``train``, ``val`` or ``test``.
+        split: ``train``, ``val`` or ``test``, or a further test set such as ``test-mismatched``.
         name: Such as ``accuracy``.
 
     Returns:
@@ -34,8 +36,16 @@ def metric(owner: Mapping[str, Any], split: str, name: str) -> Measured | None:
 
 
 def split_word(split: str) -> str:
-    """Return the word for a split: ``val`` is validation."""
+    """Return the word for a split: ``val`` is validation, ``test-late`` late test."""
+    if split.startswith(FURTHER):
+        return f"{split.removeprefix(FURTHER).replace('-', ' ').replace('_', ' ')} test"
     return _SPLIT_WORDS.get(split, split)
+
+
+def further_tests(results: JsonDict) -> list[str]:
+    """Return the test sets besides the test split that models were scored on."""
+    found = [s for m in models(results) for s in m.get("metrics") or ()]
+    return list(dict.fromkeys(s for s in found if s.startswith(FURTHER)))
 
 
 def models(results: JsonDict) -> list[JsonDict]:
@@ -74,7 +84,8 @@ def complete(owner: Mapping[str, Any]) -> bool:
 
 def choosing_split(results: JsonDict) -> str:
     """Return the split that chooses: validation, or test where only that was scored."""
-    scored = [s for s in ("val", "test") if any(metric(m, s, "accuracy") for m in models(results))]
+    key = measures.chosen_by(results).key
+    scored = [s for s in ("val", "test") if any(metric(m, s, key) for m in models(results))]
     return scored[0] if scored else "val"
 
 
@@ -88,53 +99,44 @@ def training_seconds(model: Mapping[str, Any]) -> float | None:
 def by_preference(results: JsonDict) -> list[JsonDict]:
     """Return the finished models, the one to choose first.
 
-    The highest validation accuracy comes first; equal accuracies are decided by the validation
-    loss to three digits, then by the seconds of training. An ensemble, which costs the time of all
-    its members at every prediction, comes first only where the best single model lies below its
-    interval; else that model does. The test split plays no part, unless there is no validation
-    split at all.
+    The best validation score comes first: the highest accuracy, or the lowest squared error or
+    perplexity. Equal scores are decided by the validation loss to three digits, then by the seconds
+    of training. A baseline comes before a model only where its score is better. An ensemble, which
+    costs the time of all its members at every prediction, comes first only where the best single
+    model lies outside its interval; else that model does. The test split plays no part, unless
+    there is no validation split at all.
 
     Args:
         results: The content of results.json.
 
     Returns:
-        Models with an accuracy on the split that chooses.
+        Models with a score on the split that chooses.
     """
     split = choosing_split(results)
+    measure = measures.chosen_by(results)
 
-    def order(model: JsonDict) -> tuple[float, float, float]:
-        accuracy = metric(model, split, "accuracy")
+    def order(model: JsonDict) -> tuple[float, bool, float, float]:
+        score = metric(model, split, measure.key)
         loss = metric(model, split, "loss")
         seconds = training_seconds(model)
         return (
-            -(accuracy.value if accuracy else 0.0),
+            measure.rank(score) if score else 0.0,
+            model.get("kind") == "baseline",
             float(f"{loss.value:.3g}") if loss else math.inf,
             seconds if seconds is not None else math.inf,
         )
 
     ranked = sorted(
-        (m for m in models(results) if complete(m) and metric(m, split, "accuracy")), key=order
+        (m for m in models(results) if complete(m) and metric(m, split, measure.key)), key=order
     )
-    single = next((m for m in ranked if m.get("kind") != "ensemble"), None)
-    if single is not None and ranked[0] is not single:
-        first, best = metric(ranked[0], split, "accuracy"), metric(single, split, "accuracy")
+    single = next((m for m in ranked if m.get("kind") not in ("ensemble", "baseline")), None)
+    if single is not None and ranked[0].get("kind") == "ensemble":
+        first, best = metric(ranked[0], split, measure.key), metric(single, split, measure.key)
         assert first is not None
         assert best is not None
-        if not apart(first, best):
+        if not measure.apart(first, best):
             ranked = [single, *(m for m in ranked if m is not single)]
     return ranked
-
-
-def apart(best: Measured, other: Measured) -> bool:
-    """Return whether two scores differ by more than the interval of the better one.
-
-    This is the report's one rule for scores without a paired comparison: two are called
-    indistinguishable where the lower lies inside the interval of the higher.
-    """
-    higher, lower = (best, other) if best.value >= other.value else (other, best)
-    if higher.low is None:
-        return higher.value != lower.value
-    return lower.value < higher.low
 
 
 def best_member(sweep: Mapping[str, Any]) -> int | None:
@@ -266,7 +268,7 @@ def class_words(results: JsonDict) -> dict[str, str]:
 
 
 def split_sizes(results: JsonDict) -> dict[str, dict[str, int]]:
-    """Return pictures per split and class, splits in the usual order, empty splits left out."""
+    """Return samples per split and class, splits in the usual order, empty splits left out."""
     counts = (results.get("data") or {}).get("counts") or {}
     ordered = [*(s for s in SPLITS if s in counts), *(s for s in counts if s not in SPLITS)]
     return {s: counts[s] for s in ordered if sum(counts[s].values())}

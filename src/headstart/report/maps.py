@@ -9,7 +9,7 @@ import numpy as np
 
 from headstart.report.plots import ConfusionPlot, HeatPlot
 from headstart.report.style import INK, MUTED, NARROW_INCHES, ON_SHADE, SHADE, VAL, WIDE_INCHES
-from headstart.report.text import count, percent
+from headstart.report.text import count, percent, quantity
 
 READABLE_CLASSES = 20  # with more, names and numbers in the cells are too small to read
 _READABLE_CELLS = 72
@@ -40,7 +40,8 @@ def heat(figure: Any, plot: HeatPlot, narrow: bool) -> None:
             share = 0.08 + 0.87 * (value - low) / (high - low) if high > low else 0.5
             _cell(axes, j, i, share)
             if written:
-                _write(axes, j, i, percent(value, sign=""), share)
+                text = percent(value, sign="") if plot.shares else quantity(value)
+                _write(axes, j, i, text, share)
     if plot.best is not None:
         i, j = plot.best
         _frame(axes, j, i)

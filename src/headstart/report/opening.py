@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from headstart.report import lookup
+from headstart.report import lookup, measures, nouns
 from headstart.report.advice import DISCUSSION
 from headstart.report.records import KeyFigure, Sentence
-from headstart.report.text import count, duration, percent, percent_interval, times
+from headstart.report.text import count, duration, times
 from headstart.types import JsonDict
 
 _TOPICS = {
@@ -90,13 +90,15 @@ def key_figures(results: JsonDict) -> tuple[KeyFigure, ...]:
     """Return the figures that a reader in a hurry wants."""
     figures = []
     model = shown_in_detail(results) or {}
+    measure = measures.chosen_by(results)
     for split in ("test", "val"):
-        score = lookup.metric(model, split, "accuracy")
+        score = lookup.metric(model, split, measure.key)
         if score is not None:
-            detail = [f"{percent_interval(score)}%"] if score.interval else []
-            detail += [f"{count(score.n)} pictures"] if score.n else []
-            label = f"{lookup.split_word(split).capitalize()} accuracy"
-            figures.append(KeyFigure(label, percent(score.value), ", ".join(detail)))
+            sign = "%" if measure.digits is None else ""
+            detail = [measure.interval(score) + sign] if score.interval else []
+            detail += [nouns.counted(results, score.n)] if score.n else []
+            label = f"{lookup.split_word(split).capitalize()} {measure.short}"
+            figures.append(KeyFigure(label, measure.value(score.value), ", ".join(detail)))
             break
     pairs = [p for p in results.get("comparisons") or () if p.get("speedup") is not None]
     if pairs:
@@ -110,11 +112,17 @@ def key_figures(results: JsonDict) -> tuple[KeyFigure, ...]:
         met = sum(bool(t.get("met")) for t in targets)
         figures.append(KeyFigure("Targets met", f"{count(met)} of {count(len(targets))}", ""))
     sizes = lookup.split_sizes(results)
-    if sizes:
+    tokens = (results.get("data") or {}).get("tokens") or {}
+    if tokens:
+        words = (results.get("data") or {}).get("vocabulary")
+        detail = [f"{count(words)} different"] if words else []
+        figures.append(KeyFigure("Tokens", count(sum(tokens.values())), "".join(detail)))
+    elif sizes:
         total = sum(sum(of.values()) for of in sizes.values())
         classes = len((results.get("data") or {}).get("classes") or ())
-        detail = [f"{count(classes)} classes"] if classes else []
-        figures.append(KeyFigure("Pictures", count(total), "".join(detail)))
+        classified = measures.goal(results) == "classification" and classes
+        detail = [f"{count(classes)} classes"] if classified else []
+        figures.append(KeyFigure(nouns.heading(results), count(total), "".join(detail)))
     if results.get("wall_seconds") is not None and len(figures) < 4:
         figures.append(KeyFigure("Time of the run", duration(results["wall_seconds"]), ""))
     return tuple(figures)

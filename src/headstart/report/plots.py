@@ -20,7 +20,7 @@ class CurvePanel:
     Attributes:
         title: Above the panel.
         loss: Curves by split, ``train`` and ``val``.
-        accuracy: Curves by split.
+        accuracy: Curves by split; none where the models have no accuracy.
         boundaries: Last epochs of all training stages but the last.
         kept_epochs: The epoch of each stage whose weights were kept.
         diverged: Whether training broke down.
@@ -38,9 +38,15 @@ class CurvePanel:
 
 @dataclass(frozen=True, slots=True)
 class CurvesPlot:
-    """Small multiples: one column per model, loss above accuracy, axes shared."""
+    """Small multiples: one column per model, loss above accuracy, axes shared.
+
+    Attributes:
+        panels: The models.
+        loss: What is drawn as the loss.
+    """
 
     panels: tuple[CurvePanel, ...]
+    loss: str = "loss"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +69,17 @@ class SweepPanel:
 
 @dataclass(frozen=True, slots=True)
 class SweepPlot:
-    """Sweeps over one setting each, side by side, accuracy axis shared."""
+    """Sweeps over one setting each, side by side, the axis of the score shared.
+
+    Attributes:
+        panels: The sweeps.
+        metric: What the scores are.
+        scale: What they are multiplied by: 100 for shares that are shown per cent.
+    """
 
     panels: tuple[SweepPanel, ...]
     metric: str
+    scale: float = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +95,7 @@ class HeatPlot:
         cells: Scores, one tuple per row; None where a member diverged or is missing.
         best: Row and column of the best, or None.
         metric: What the cells show.
+        shares: Whether they are shares, written per cent.
     """
 
     title: str
@@ -92,15 +106,24 @@ class HeatPlot:
     cells: tuple[tuple[float | None, ...], ...]
     best: tuple[int, int] | None
     metric: str
+    shares: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class RankPlot:
-    """A sweep over three settings or more: its members in order of their score."""
+    """A sweep over three settings or more: its members in order of their score.
+
+    Attributes:
+        labels: The members' settings in words.
+        scores: Their scores.
+        metric: What the scores are.
+        scale: What they are multiplied by.
+    """
 
     labels: tuple[str, ...]
     scores: tuple[Measured, ...]
     metric: str
+    scale: float = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +194,38 @@ class CostPlot:
     metric: str
 
 
+@dataclass(frozen=True, slots=True)
+class TraceSeries:
+    """One model's training loss: (optimiser steps, mean loss since the point before)."""
+
+    title: str
+    points: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TracePlot:
+    """Training losses of several models over the optimiser's steps."""
+
+    series: tuple[TraceSeries, ...]
+    metric: str
+
+
+@dataclass(frozen=True, slots=True)
+class EstimatePlot:
+    """What a regression predicts against what is true: (true, predicted)."""
+
+    points: tuple[tuple[float, float], ...]
+
+
 Plot = (
-    CurvesPlot | SweepPlot | HeatPlot | RankPlot | LabelsPlot | ConfusionPlot | TimePlot | CostPlot
+    CurvesPlot
+    | SweepPlot
+    | HeatPlot
+    | RankPlot
+    | LabelsPlot
+    | ConfusionPlot
+    | TimePlot
+    | CostPlot
+    | TracePlot
+    | EstimatePlot
 )

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from headstart.report import kinds, lookup
+from headstart.report import kinds, lookup, measures
+from headstart.report.measures import Measure
 from headstart.report.plots import (
     ConfusionPlot,
     HeatPlot,
@@ -29,6 +30,7 @@ def sweep_charts(results: JsonDict) -> tuple[Figure, ...]:
     panels: list[SweepPanel] = []
     figures: list[Figure] = []
     split = "val"
+    measure = measures.chosen_by(results)
     for sweep in results.get("sweeps") or ():
         if not any(lookup.complete(m) for m in sweep.get("members") or ()):
             continue
@@ -36,37 +38,42 @@ def sweep_charts(results: JsonDict) -> tuple[Figure, ...]:
         split = (sweep.get("select") or {}).get("split") or "val"
         numeric = all(_is_number(m["values"].get(k)) for m in sweep["members"] for k in keys)
         if len(keys) == 1 and numeric:
-            panels.append(_sweep_panel(sweep, keys[0], split))
+            panels.append(_sweep_panel(measure, sweep, keys[0], split))
         elif len(keys) == 2:
-            figures.append(_heat(sweep, keys, split))
+            figures.append(_heat(measure, sweep, keys, split))
         else:
-            figures.append(_ranking(sweep, split))
+            figures.append(_ranking(measure, sweep, split))
     if panels:
         word = lookup.split_word(split)
         lines = Figure(
             key="sweeps",
-            caption=f"{word.capitalize()} accuracy over each sweep, with 95% intervals. The filled "
-            "square is the best value; a cross at the foot marks training that diverged.",
-            alt=f"Charts of {word} accuracy against "
+            caption=f"{word.capitalize()} {measure.words} over each sweep, with 95% intervals. The "
+            "filled square is the best value; a cross at the foot marks training that diverged.",
+            alt=f"Charts of {word} {measure.words} against "
             + ", ".join(f"{p.axis} ({p.title})" for p in panels)
             + "; the sweep tables give the figures.",
-            plot=SweepPlot(tuple(panels), f"{word} accuracy, %"),
+            plot=SweepPlot(tuple(panels), f"{word} {measure.head}", _scale(measure)),
             priority=2,
         )
         figures.insert(0, lines)
     return tuple(figures)
 
 
+def _scale(measure: Measure) -> float:
+    """Return what a score is multiplied by on an axis."""
+    return 100.0 if measure.digits is None else 1.0
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _sweep_panel(sweep: JsonDict, key: str, split: str) -> SweepPanel:
+def _sweep_panel(measure: Measure, sweep: JsonDict, key: str, split: str) -> SweepPanel:
     points = sorted(
         (
             SweepPoint(
                 float(m["values"][key]),
-                lookup.metric(m, split, "accuracy") if lookup.complete(m) else None,
+                lookup.metric(m, split, measure.key) if lookup.complete(m) else None,
                 bool(m.get("best")),
             )
             for m in sweep["members"]
@@ -77,7 +84,7 @@ def _sweep_panel(sweep: JsonDict, key: str, split: str) -> SweepPanel:
     return SweepPanel(str(sweep.get("title") or sweep["name"]), name, tuple(points))
 
 
-def _heat(sweep: JsonDict, keys: Sequence[str], split: str) -> Figure:
+def _heat(measure: Measure, sweep: JsonDict, keys: Sequence[str], split: str) -> Figure:
     y_key, x_key = keys
     names = lookup.setting_names(keys)
     xs, ys = (
@@ -89,18 +96,19 @@ def _heat(sweep: JsonDict, keys: Sequence[str], split: str) -> Figure:
         line = []
         for j, x in enumerate(xs):
             member = found.get((y, x), {})
-            score = lookup.metric(member, split, "accuracy") if lookup.complete(member) else None
+            score = lookup.metric(member, split, measure.key) if lookup.complete(member) else None
             line.append(None if score is None else score.value)
             if member.get("best"):
                 best = (i, j)
         cells.append(tuple(line))
     word = lookup.split_word(split)
     title = str(sweep.get("title") or sweep["name"])
+    in_words = "accuracy in per cent" if measure.digits is None else measure.words
     return Figure(
         key=f"sweep-map-{sweep['name']}",
-        caption=f"{word.capitalize()} accuracy in per cent over the sweep “{title}”. The framed "
+        caption=f"{word.capitalize()} {in_words} over the sweep “{title}”. The framed "
         "cell is the best; a cross marks training that diverged.",
-        alt=f"Heat map of {word} accuracy over {names[x_key]} and {names[y_key]}; the "
+        alt=f"Heat map of {word} {measure.words} over {names[x_key]} and {names[y_key]}; the "
         "sweep's table gives the figures.",
         plot=HeatPlot(
             title,
@@ -110,29 +118,34 @@ def _heat(sweep: JsonDict, keys: Sequence[str], split: str) -> Figure:
             tuple(setting(y) for y in ys),
             tuple(cells),
             best,
-            f"{word} accuracy",
+            f"{word} {measure.words}",
+            measure.digits is None,
         ),
         priority=2,
     )
 
 
-def _ranking(sweep: JsonDict, split: str) -> Figure:
+def _ranking(measure: Measure, sweep: JsonDict, split: str) -> Figure:
     scored = [
         (lookup.values_text(sweep, m), score)
         for m in sweep["members"]
-        if lookup.complete(m) and (score := lookup.metric(m, split, "accuracy")) is not None
+        if lookup.complete(m) and (score := lookup.metric(m, split, measure.key)) is not None
     ]
-    scored.sort(key=lambda pair: -pair[1].value)
+    scored.sort(key=lambda pair: measure.rank(pair[1]))
     scored = scored[:_MOST_RANKED]
     word = lookup.split_word(split)
     title = sweep.get("title") or sweep["name"]
     return Figure(
         key=f"sweep-rank-{sweep['name']}",
-        caption=f"{word.capitalize()} accuracy of the best members of the sweep “{title}”, with "
-        "95% intervals.",
-        alt=f"Members of {title} in order of {word} accuracy; the sweep's table gives the figures.",
+        caption=f"{word.capitalize()} {measure.words} of the best members of the sweep “{title}”, "
+        "with 95% intervals.",
+        alt=f"Members of {title} in order of {word} {measure.words}; the sweep's table gives the "
+        "figures.",
         plot=RankPlot(
-            tuple(text for text, _ in scored), tuple(s for _, s in scored), f"{word} accuracy, %"
+            tuple(text for text, _ in scored),
+            tuple(s for _, s in scored),
+            f"{word} {measure.head}",
+            _scale(measure),
         ),
         priority=2,
     )

@@ -170,7 +170,23 @@ class Command:
     kind: Literal["command"] = "command"
 
 
-Block = Table | Figure | Paragraph | Advice | Facts | Command
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A text that a model wrote, shown literally.
+
+    Attributes:
+        text: What it wrote.
+        about: How it came to be, set below.
+        priority: 1 is needed, 5 is the first to go where pages are limited.
+    """
+
+    text: str
+    about: str
+    priority: int = 3
+    kind: Literal["quote"] = "quote"
+
+
+Block = Table | Figure | Paragraph | Advice | Facts | Command | Quote
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,11 @@
 """Tables of what each model reached: scores of all, and the members of a sweep."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headstart.report import kinds, lookup, stage_tables
+from headstart.report import kinds, lookup, measures, nouns, stage_tables
+from headstart.report.measures import Measure
 from headstart.report.records import Column, Row, Table
 from headstart.report.text import (
     MISSING,
@@ -12,8 +14,10 @@ from headstart.report.text import (
     count,
     decimal,
     durations,
+    listing,
     percent,
     percent_cells,
+    plural,
     setting,
 )
 from headstart.types import JsonDict
@@ -68,25 +72,74 @@ def scores(results: JsonDict, recommended: str | None) -> Table | None:
                 label=str(model.get("part") or ""),
             )
         )
-    parts = [row.label for row in rows]
-    if len(set(parts)) < len(parts) or any(len(part) != 1 for part in parts):
-        rows = [_unlabelled(row) for row in rows]
-    messages = [
-        f"{m.get('title') or m['name']}: {m['message']}." for m in models if m.get("message")
-    ]
+    further = [lookup.split_word(s) for s in lookup.further_tests(results)]
+    also = f" Another table has the scores on {listing(further)}." if further else ""
     return Table(
         key="scores",
-        caption="Scores of all models"
-        + ("; the recommended one is set in bold." if recommended is not None else "."),
+        caption=caption(recommended) + also,
         columns=(*columns, *(column for column, _ in extra)),
-        rows=tuple(rows),
-        note=" ".join(messages),
+        rows=with_own_letters(rows),
+        note=remarks(results),
         priority=1,
     )
 
 
-def _unlabelled(row: Row) -> Row:
-    return Row(row.cells, row.refs, row.strong)
+def caption(recommended: str | None) -> str:
+    """Return the caption of a table of all models' scores."""
+    bold = "; the recommended one is set in bold." if recommended is not None else "."
+    return "Scores of all models" + bold
+
+
+def with_own_letters(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Return rows whose labels, the parts of a study, stay where each is one letter of its own."""
+    parts = [row.label for row in rows]
+    if len(set(parts)) < len(parts) or any(len(part) != 1 for part in parts):
+        return tuple(Row(row.cells, row.refs, row.strong) for row in rows)
+    return tuple(rows)
+
+
+def remarks(results: JsonDict) -> str:
+    """Return what is to be said of single models below a table of scores."""
+    models = lookup.models(results)
+    said = [f"{m.get('title') or m['name']}: {m['message']}." for m in models if m.get("message")]
+    names = [lookup.quoted(results, m["name"]) for m in kinds.baselines(results)]
+    if names:
+        verb = "is a reference: it says" if len(names) == 1 else "are references: they say"
+        said.append(f"{listing(names)} {verb} the same of every {nouns.one(results)}.")
+    return " ".join(said)
+
+
+def further_tests(results: JsonDict, recommended: str | None) -> Table | None:
+    """Return the scores on further test sets, beside those on the test split."""
+    further = lookup.further_tests(results)
+    if not further:
+        return None
+    measure = measures.chosen_by(results)
+    splits = ["test", *further]
+    models = [m for m in lookup.models(results) if lookup.metric(m, further[0], measure.key)]
+    columns = [Column("Model")]
+    sizes = []
+    for split in splits:
+        group = f"{capital(lookup.split_word(split))} {measure.head}"
+        columns += [Column("value", "right", group), Column("95% interval", "right", group)]
+        scores = [lookup.metric(m, split, measure.key) for m in models]
+        known = [s.n for s in scores if s is not None and s.n]
+        if known:
+            sizes.append(f"{plural(known[0], nouns.one(results))} on {lookup.split_word(split)}")
+    rows = []
+    for model in models:
+        cells = [str(model.get("title") or model["name"])]
+        for split in splits:
+            cells += measure.cells(lookup.metric(model, split, measure.key))
+        rows.append(Row(tuple(cells), strong=model["name"] == recommended))
+    return Table(
+        key="further-tests",
+        caption="Other test sets, beside the test split; none of them took part in any choice.",
+        columns=tuple(columns),
+        rows=tuple(rows),
+        note=f"Scores rest on {listing(sizes)}." if sizes else "",
+        priority=1,
+    )
 
 
 def models(results: JsonDict) -> Table | None:
@@ -128,36 +181,38 @@ def models(results: JsonDict) -> Table | None:
     )
 
 
-def sweep(entry: JsonDict) -> Table:
+def sweep(results: JsonDict, entry: JsonDict) -> Table:
     """Return a sweep's members in the order of the grid; where they are many, the best first."""
     split = (entry.get("select") or {}).get("split") or "val"
+    measure = measures.chosen_by(results)
     members = list(enumerate(entry.get("members") or ()))
     caption = f"Sweep “{entry.get('title') or entry['name']}”"
     if len(members) > _FEW_MEMBERS:
-        members.sort(key=lambda im: -_value(im[1], split))
+        members.sort(key=lambda im: rank(measure, im[1], split))
         caption += ", best first"
     keys = list(lookup.axes(entry))
     names = lookup.setting_names(keys)
     axes = [align([setting(m["values"].get(k)) for _, m in members]) for k in keys]
     word = lookup.split_word(split)
-    group = f"{word.capitalize()} accuracy, %"
+    group = f"{word.capitalize()} {measure.head}"
     extra = [
-        s for s in ("train", "test") if any(lookup.metric(m, s, "accuracy") for _, m in members)
+        s for s in ("train", "test") if any(lookup.metric(m, s, measure.key) for _, m in members)
     ]
+    lossy = any(lookup.metric(m, split, "loss") for _, m in members) or measure.digits is None
     rows = []
     for i, (index, member) in enumerate(members):
         refs = [f"sweeps/{entry['name']}/{index}"]
         if member.get("best"):
             refs.append(f"sweeps/{entry['name']}")
         loss = lookup.metric(member, split, "loss")
-        others = [lookup.metric(member, s, "accuracy") for s in extra]
+        others = [lookup.metric(member, s, measure.key) for s in extra]
         rows.append(
             Row(
                 (
                     *(texts[i] for texts in axes),
-                    *percent_cells(lookup.metric(member, split, "accuracy")),
-                    decimal(loss.value if loss else None, 3),
-                    *(percent(s.value if s else None, sign="") for s in others),
+                    *measure.cells(lookup.metric(member, split, measure.key)),
+                    *([decimal(loss.value if loss else None, 3)] if lossy else []),
+                    *(measure.cells(s)[0] for s in others),
                     "best" if member.get("best") else _state(member),
                 ),
                 refs=tuple(refs),
@@ -171,8 +226,8 @@ def sweep(entry: JsonDict) -> Table:
             *(Column(capital(names[k]), "right") for k in keys),
             Column("value", "right", group),
             Column("95% interval", "right", group),
-            Column(f"{word.capitalize()} loss", "right"),
-            *(Column(f"{capital(lookup.split_word(s))} accuracy, %", "right") for s in extra),
+            *([Column(f"{word.capitalize()} loss", "right")] if lossy else []),
+            *(Column(f"{capital(lookup.split_word(s))} {measure.head}", "right") for s in extra),
             Column("Outcome"),
         ),
         rows=tuple(rows),
@@ -181,9 +236,10 @@ def sweep(entry: JsonDict) -> Table:
     )
 
 
-def _value(member: Mapping[str, Any], split: str) -> float:
-    score = lookup.metric(member, split, "accuracy")
-    return -1.0 if score is None else score.value
+def rank(measure: Measure, member: Mapping[str, Any], split: str) -> float:
+    """Return a number by which a sweep's members are sorted, the best first."""
+    score = lookup.metric(member, split, measure.key)
+    return math.inf if score is None else measure.rank(score)
 
 
 def _state(member: Mapping[str, Any]) -> str:

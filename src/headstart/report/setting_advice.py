@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headstart.report import lookup
-from headstart.report.text import Measured, listing, percent, percent_score, points, setting
+from headstart.report import lookup, measures
+from headstart.report.measures import Measure
+from headstart.report.text import Measured, listing, setting
 from headstart.types import JsonDict
 
 _TOPICS = {"learning_rate": "learning-rate", "momentum": "momentum"}
@@ -89,13 +90,14 @@ def _axis(results: JsonDict, same: Sequence[JsonDict], key: str) -> tuple[str, l
     assert index is not None
     winner = first["members"][index]
     best = winner["values"][key]
-    score = lookup.metric(winner, split, "accuracy")
+    measure = measures.chosen_by(results)
+    score = lookup.metric(winner, split, measure.key)
     line = _line(first, winner, key)
     name = _name(first, key)
     grid = _values(lookup.axes(first)[key])
     text = f"Of the values {grid} for {name}, {setting(best)} is best"
-    text += "." if score is None else f", with {percent_score(score)} on {word}."
-    text += _rivals(line, score, key, split)
+    text += "." if score is None else f", with {measure.score(score)} on {word}."
+    text += _rivals(measure, line, score, key, split)
     dead = [m["values"][key] for m in line if not lookup.complete(m)]
     if dead:
         text += f" Training diverged with {_values(dead)}."
@@ -104,7 +106,7 @@ def _axis(results: JsonDict, same: Sequence[JsonDict], key: str) -> tuple[str, l
     if key == _MOMENTUM and best != 0 and score is not None:
         reference, where = _without_momentum(results, first, winner, split)
         if reference is not None:
-            text += _gain(score, reference, word)
+            text += _gain(measure, score, reference, word)
             cited = where
     text += _edge(first, key, best, known_zero=reference is not None)
     for other in same:
@@ -125,18 +127,24 @@ def _values(values: Sequence[Any]) -> str:
     return listing([setting(v) for v in values])
 
 
-def _rivals(line: Sequence[Mapping[str, Any]], best: Measured | None, key: str, split: str) -> str:
+def _rivals(
+    measure: Measure,
+    line: Sequence[Mapping[str, Any]],
+    best: Measured | None,
+    key: str,
+    split: str,
+) -> str:
     """Say which other values of the setting cannot be told from the best."""
     scores = [
-        (m["values"][key], lookup.metric(m, split, "accuracy")) for m in line if not m.get("best")
+        (m["values"][key], lookup.metric(m, split, measure.key)) for m in line if not m.get("best")
     ]
     known = [(v, s) for v, s in scores if s is not None]
     if best is None or not known:
         return ""
-    near = [(v, s) for v, s in known if not lookup.apart(best, s)]
+    near = [(v, s) for v, s in known if not measure.apart(best, s)]
     if not near:
-        return " Every other value lies below its interval."
-    named = listing([f"{setting(v)} ({percent(s.value)})" for v, s in near])
+        return f" Every other value lies {measure.beyond} its interval."
+    named = listing([f"{setting(v)} ({measure.value(s.value)})" for v, s in near])
     return f" Inside its interval, and so indistinguishable from it: {named}."
 
 
@@ -177,9 +185,10 @@ def _without_momentum(
     the sweep's best model, momentum apart.
     """
     rest = {k: v for k, v in winner["values"].items() if k != _MOMENTUM}
+    score = measures.chosen_by(results).key
     for member in sweep["members"]:
         if member["values"] == {**rest, _MOMENTUM: 0}:
-            return lookup.metric(member, split, "accuracy"), []
+            return lookup.metric(member, split, score), []
     model = lookup.model_named(results, sweep.get("best_model"))
     if model is None:
         return None, []
@@ -197,20 +206,20 @@ def _without_momentum(
         for m in lookup.models(results)
         if lookup.hyperparameters(m).get(_MOMENTUM) == 0
         and others(m) == others(model)
-        and lookup.metric(m, split, "accuracy") is not None
+        and lookup.metric(m, split, score) is not None
     ]
     same.sort(key=lambda m: m.get("mode") != sweep.get("mode"))
     if not same:
         return None, []
-    return lookup.metric(same[0], split, "accuracy"), [f"models/{same[0]['name']}"]
+    return lookup.metric(same[0], split, score), [f"models/{same[0]['name']}"]
 
 
-def _gain(best: Measured, reference: Measured, word: str) -> str:
+def _gain(measure: Measure, best: Measured, reference: Measured, word: str) -> str:
     """Say whether momentum gained more than the noise."""
-    gain = f"{points(best.value - reference.value)} points on {word}"
-    text = f" Against momentum 0 ({percent(reference.value)}) that is {gain}, "
-    if not lookup.apart(best, reference):
+    gain = f"{measure.gain(best.value - reference.value)} on {word}"
+    text = f" Against momentum 0 ({measure.value(reference.value)}) that is {gain}, "
+    if not measure.apart(best, reference):
         return text + "inside the interval: no difference that could be told from noise."
-    if best.value > reference.value:
+    if measure.rank(best) < measure.rank(reference):
         return text + "more than the interval: a real gain."
     return text + "a real loss: leave momentum at 0."

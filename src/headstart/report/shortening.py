@@ -3,7 +3,17 @@
 from dataclasses import dataclass, replace
 
 from headstart.report import numbering
-from headstart.report.records import Advice, Block, Facts, Figure, ReportView, Row, Section, Table
+from headstart.report.records import (
+    Advice,
+    Block,
+    Facts,
+    Figure,
+    Quote,
+    ReportView,
+    Row,
+    Section,
+    Table,
+)
 from headstart.report.text import count, listing, plural
 
 
@@ -51,7 +61,9 @@ def shortened(view: ReportView, density: Density) -> ReportView:
     for section in view.sections:
         blocks: list[Block] = []
         for block in section.blocks:
-            if not isinstance(block, Table | Figure | Facts) or _stays(block, density, cited):
+            if not isinstance(block, Table | Figure | Facts | Quote) or _stays(
+                block, density, cited
+            ):
                 blocks.append(
                     _fewer_rows(block, density.rows, cited) if isinstance(block, Table) else block
                 )
@@ -77,7 +89,7 @@ def _introduced(blocks: list[Block]) -> list[Block]:
         for i, block in enumerate(blocks)
         if block.kind != "paragraph"
         or not block.text.endswith(":")
-        or (i + 1 < len(blocks) and blocks[i + 1].kind in ("facts", "command"))
+        or (i + 1 < len(blocks) and blocks[i + 1].kind in ("facts", "command", "quote"))
     ]
 
 
@@ -92,7 +104,7 @@ def _cited_refs(view: ReportView) -> frozenset[str]:
     return frozenset(refs)
 
 
-def _stays(block: Table | Figure | Facts, density: Density, cited: frozenset[str]) -> bool:
+def _stays(block: Table | Figure | Facts | Quote, density: Density, cited: frozenset[str]) -> bool:
     if isinstance(block, Table):
         refs = {*block.refs, *(ref for row in block.rows for ref in row.refs)}
         if refs & cited:

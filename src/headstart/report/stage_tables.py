@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headstart.report import kinds, lookup
+from headstart.report import kinds, lookup, nouns
 from headstart.report.records import Column, Facts, Row, Table
 from headstart.report.text import MISSING, align, capital, count, durations, megabytes, setting
 from headstart.types import JsonDict
@@ -108,8 +108,9 @@ def costs(results: JsonDict) -> Table | None:
     ]
     return Table(
         key="stage-costs",
-        caption="What each stage cost. Stored features are computed once, from the pictures or by "
-        "replaying those of an earlier cut; recomputed ones at every step.",
+        caption="What each stage cost. Stored features are computed once, from the "
+        f"{nouns.many(results)} or by replaying those of an earlier cut; recomputed ones at every "
+        "step.",
         columns=tuple(column for column, _ in columns),
         rows=_rows(entries, columns, cited=False),
         priority=3,

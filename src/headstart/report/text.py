@@ -178,6 +178,13 @@ def quantity(value: float | None, digits: int = 3) -> str:
     return _signed(f"{mantissa}\u00a0×\u00a010{str(exponent).translate(_SUPERSCRIPT)}")
 
 
+def signed(value: float | None, digits: int = 3) -> str:
+    """Write a difference to some significant digits, with its sign: +0.0031."""
+    if value is None or value == 0:
+        return quantity(value, digits)
+    return ("+" if value > 0 else "") + quantity(value, digits)
+
+
 def times(value: float | None) -> str:
     """Write a factor: 34.2×."""
     return MISSING if value is None else f"{quantity(value)}×"

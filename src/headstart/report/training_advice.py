@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from headstart.report import differences, kinds, lookup
+from headstart.report import differences, kinds, lookup, measures
 from headstart.report.differences import Difference
 from headstart.report.text import Measured, count, duration, listing, plural, points
 from headstart.types import JsonDict
@@ -21,7 +21,7 @@ def transfer(results: JsonDict, ranked: Sequence[JsonDict]) -> list[JsonDict]:
         One sentence per model from scratch that has a pretrained counterpart.
     """
     said = []
-    trained = [m for m in ranked if not kinds.is_ensemble(m) and not kinds.is_zero_shot(m)]
+    trained = [m for m in ranked if kinds.is_trained(m)]
     for scratch in (m for m in trained if kinds.from_scratch(m)):
         same = [
             m
@@ -40,13 +40,18 @@ def transfer(results: JsonDict, ranked: Sequence[JsonDict]) -> list[JsonDict]:
         text += {
             "better": ": transfer learning is a real gain.",
             "worse": ": here training from scratch is better.",
-            "same": ". The two cannot be told apart: the pretrained weights bring no gain that "
-            "could be measured.",
+            "same": f". {_zero(difference)}The two cannot be told apart: the pretrained weights "
+            "bring no gain that could be measured.",
             "unknown": ". Without intervals there is no verdict.",
         }[difference.outcome]
         text += _budgets(results, same[0], scratch)
         said.append(_sentence("transfer", text, same[0], scratch, difference))
     return said
+
+
+def _zero(difference: Difference) -> str:
+    """Say what makes a paired difference no difference."""
+    return "That interval includes 0. " if difference.rows else ""
 
 
 def _budgets(results: JsonDict, one: JsonDict, other: JsonDict) -> str:
@@ -85,7 +90,7 @@ def frozen(results: JsonDict, ranked: Sequence[JsonDict]) -> list[JsonDict]:
         One sentence per fine-tuned model that has a counterpart with the head alone trained, after
         a summary where there are several.
     """
-    trained = [m for m in ranked if not kinds.is_ensemble(m) and not kinds.is_zero_shot(m)]
+    trained = [m for m in ranked if kinds.is_trained(m)]
     pretrained = [m for m in trained if not kinds.from_scratch(m)]
     said: list[JsonDict] = []
     outcomes: list[tuple[str, JsonDict]] = []
@@ -120,7 +125,7 @@ def _released(results: JsonDict, tuned: JsonDict, head: JsonDict, difference: Di
     text = f"{one} against {other}, whose backbone stays frozen: {difference.text}"
     text += {
         "better": ": releasing layers is a real gain.",
-        "worse": ": releasing layers loses accuracy.",
+        "worse": f": releasing layers {_loses(results)}.",
         "same": ". The two cannot be told apart: freezing costs nothing that could be measured.",
         "unknown": ". Without intervals there is no verdict.",
     }[difference.outcome]
@@ -135,6 +140,11 @@ def _released(results: JsonDict, tuned: JsonDict, head: JsonDict, difference: Di
             text += f", and takes {duration(seconds[0])} instead of {duration(seconds[1])}"
         text += "."
     return text + _overfitting(tuned, head)
+
+
+def _loses(results: JsonDict) -> str:
+    measure = measures.chosen_by(results)
+    return f"loses {measure.words}" if measure.higher else f"raises the {measure.words}"
 
 
 def _overfitting(tuned: JsonDict, head: JsonDict) -> str:

@@ -13,13 +13,19 @@ from headstart.report import (
     curve_plotting,
     data_tables,
     ensemble_tables,
+    estimate_plotting,
+    goal_tables,
     kinds,
+    language_tables,
     lookup,
+    measures,
+    methods,
     numbering,
     opening,
     plotting,
     score_tables,
     stage_tables,
+    text_tables,
     time_tables,
     zero_shot_tables,
 )
@@ -105,6 +111,8 @@ def _question(results: JsonDict) -> Section:
         data_tables.caveats(results),
         data_tables.description(results),
         data_tables.counts(results),
+        language_tables.corpus(results),
+        text_tables.truncation(results),
         data_tables.left_out(results),
     ]
     return _section("question", "Question and data", blocks)
@@ -116,9 +124,10 @@ def _method(results: JsonDict) -> Section:
     common = {k: v for k, v in lookup.shared(trained).items() if k not in hidden}
     names = lookup.setting_names(list(common))
     items = tuple((capital(names[k]), text) for k, text in common.items())
-    blocks: list[Block | None] = [Paragraph(text) for text in _way_of_training(results)]
+    blocks: list[Block | None] = [Paragraph(text) for text in methods.way_of_training(results)]
     blocks += [
         data_tables.backbones(results),
+        language_tables.architectures(results),
         score_tables.models(results),
         stage_tables.stages(results),
     ]
@@ -131,53 +140,34 @@ def _method(results: JsonDict) -> Section:
     return _section("method", "Method", blocks)
 
 
-def _way_of_training(results: JsonDict) -> list[str]:
-    """Say how the models came about."""
-    trained = kinds.trained(results)
-    modes = {str(m.get("mode")) for m in trained}
-    two_ways = "standard" in modes and "cached" in modes
-    if kinds.staged(results):
-        said = [
-            "A training goes through stages. In each of them everything up to the cut is frozen, "
-            "and what comes after it is trained. What is frozen gives the same features for a "
-            "picture at every step, so they are either stored once or computed again."
-        ]
-        if any(kinds.from_scratch(m) for m in trained):
-            said[0] += (
-                " A model from scratch has the same architecture, begins with random weights, and "
-                "trains all of it."
-            )
-        return said
-    if two_ways:
-        return [
-            "Every model is a frozen backbone with a new, trained head. In standard mode the "
-            "backbone runs at every training step; in cached mode its output is computed once "
-            "per picture, stored, and read back at every step. The mathematics is the same."
-        ]
-    if trained:
-        many = "Every model" if len(trained) == len(lookup.models(results)) else "A trained model"
-        return [f"{many} is a frozen backbone with a new head, which alone is trained."]
-    return []
-
-
 def _results(run: Run) -> Section:
     results = run.results
     blocks: list[Block | None] = []
     model = opening.shown_in_detail(results)
-    scores = score_tables.scores(results, (opening.recommended(results) or {}).get("name"))
+    chosen = (opening.recommended(results) or {}).get("name")
+    tables = score_tables if measures.goal(results) == "classification" else goal_tables
+    scores = tables.scores(results, chosen)
     if scores is not None:
         blocks.append(Paragraph(_conventions(results)))
-    blocks += [scores, plotting.labels_chart(results), curve_plotting.model_curves(run)]
+    blocks += [
+        scores,
+        score_tables.further_tests(results, chosen),
+        plotting.labels_chart(results),
+        curve_plotting.model_curves(run),
+        estimate_plotting.traces(run),
+    ]
     blocks += plotting.sweep_charts(results)
     for sweep in results.get("sweeps") or ():
-        blocks += [score_tables.sweep(sweep), curve_plotting.sweep_curves(run, sweep)]
+        blocks += [score_tables.sweep(results, sweep), curve_plotting.sweep_curves(run, sweep)]
     if model is not None:
         blocks += [
             class_tables.per_class(results, model),
             plotting.confusion(results, model),
             class_tables.worst_pairs(results, model),
+            estimate_plotting.estimates(run, model),
         ]
-    blocks.append(class_tables.per_class_of_all(results))
+    blocks += [class_tables.per_class_of_all(results), text_tables.examples(results)]
+    blocks += [*language_tables.samples(results, model), language_tables.references(results)]
     return _section("results", "Results", blocks)
 
 

@@ -12,17 +12,30 @@ import torch
 from torch import nn
 
 from headstart._util.devices import full_float32
+from headstart._util.hashing import digest_json
 from headstart._util.stopping import Stop
 from headstart.backbones.base import Backbone
 from headstart.config import schema
 from headstart.data.dataset import Dataset
+from headstart.data.encode import Lengths, measure_lengths
 from headstart.data.loader import load_batches
 from headstart.evaluate import time_prediction
 from headstart.features.extract import Extraction, extract
 from headstart.features.store import FeatureStore
+from headstart.predict import BackboneOptions
 from headstart.runs.notebook import Notebook
 from headstart.train import CheckpointFolder
-from headstart.types import FloatArray, IntArray, JsonDict, Progress, Task, View
+from headstart.types import (
+    FloatArray,
+    InputSpec,
+    IntArray,
+    JsonDict,
+    Progress,
+    Spec,
+    Task,
+    TextSpec,
+    View,
+)
 
 _TIMED_AT_ONCE = 256  # decoded pictures in memory while the prediction step is timed
 
@@ -32,7 +45,7 @@ class Bench:
     """What the parts of a study share.
 
     Attributes:
-        dataset: Pictures and labels.
+        dataset: Samples and labels.
         backbone: The network, frozen; a part that trains parts of it takes a copy.
         config: How the network was asked for.
         cut: The stage that heads read.
@@ -47,6 +60,8 @@ class Bench:
         stop: Says whether somebody asked the program to stop.
         timing: How the prediction step is timed.
         memory: What was computed for earlier parts; shared by all benches of a run.
+        options: How the network was asked for besides its name and weights.
+        examples: Texts whose class is to be told, each with its second text or None.
     """
 
     dataset: Dataset
@@ -64,6 +79,22 @@ class Bench:
     stop: Stop
     timing: schema.Timing
     memory: "Memory"
+    options: BackboneOptions = field(default_factory=BackboneOptions)
+    examples: tuple[tuple[str, str | None], ...] = ()
+
+    @property
+    def answers(self) -> IntArray | FloatArray:
+        """What is to be learnt of each sample: its class index, or the target of a regression."""
+        return self.dataset.labels if self.dataset.targets is None else self.dataset.targets
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a head gives: one for each class, or one value."""
+        return 1 if self.dataset.goal == "regression" else len(self.dataset.classes)
+
+    def lengths(self, backbone: Backbone) -> IntArray | None:
+        """Return the length of each sample as a backbone gets it; None for pictures."""
+        return sample_lengths(self.dataset, backbone.input_spec, self.memory)
 
     def features(self) -> Extraction:
         """Return the frozen features of all samples; the first part that asks pays for them."""
@@ -121,7 +152,7 @@ class Bench:
         Args:
             architecture: What is computed besides the backbone, in words: networks with the same
                 words take the same time.
-            network: Modules that follow each other, [b, 3, h, w] -> logits, on the device.
+            network: Modules that follow each other, samples -> logits, on the device.
 
         Returns:
             What results.json keeps, or None where it is not measured.
@@ -129,8 +160,7 @@ class Bench:
         rows = np.asarray(self.dataset.splits["test"])[: self.timing.samples]
         if not self.timing.measure or not len(rows):
             return None
-        spec = self.backbone.input_spec
-        key = f"{self.backbone.name} {spec.height}x{spec.width} {architecture}"
+        key = f"{self.backbone.name} {self.backbone.input_spec.describe()} {architecture}"
         if key not in self.memory.timings:
             self.memory.timings[key] = self._time(network, rows)
         return self.memory.timings[key]
@@ -140,7 +170,9 @@ class Bench:
         device = self.device
 
         def predict(batch: FloatArray) -> object:
-            x = torch.from_numpy(batch).to(device, memory_format=torch.channels_last)
+            x = torch.from_numpy(batch).to(device)
+            if x.dim() == 4:
+                x = x.contiguous(memory_format=torch.channels_last)
             with full_float32():
                 for module in network:
                     x = module(x)
@@ -154,7 +186,10 @@ class Bench:
             module.eval()
         seconds, repeats, size = 0.0, self.timing.repeats, self.timing.batch_size
         spec = self.backbone.input_spec
-        with self.progress.task("timing predictions", len(rows), "images") as task:
+        lengths = self.lengths(self.backbone)
+        if lengths is not None:  # sequences of about one length together, as in prediction
+            rows = rows[np.argsort(lengths[rows], kind="stable")]
+        with self.progress.task("timing predictions", len(rows), "samples") as task:
             for start in range(0, len(rows), _TIMED_AT_ONCE):
                 some = rows[start : start + _TIMED_AT_ONCE]
                 loaded = load_batches(self.dataset, some, spec, size, workers=self.workers)
@@ -183,10 +218,47 @@ class Memory:
     Attributes:
         extractions: Features of all samples, by backbone and cut.
         timings: Time of the prediction step, by architecture.
+        lengths: Lengths of all samples, by how they are prepared.
     """
 
     extractions: dict[str, Extraction] = field(default_factory=dict)
     timings: dict[str, JsonDict] = field(default_factory=dict)
+    lengths: dict[str, Lengths] = field(default_factory=dict)
+
+
+def sample_lengths(dataset: Dataset, spec: Spec, memory: Memory) -> IntArray | None:
+    """Return the length of each sample as a network gets it; None for pictures.
+
+    Args:
+        dataset: The samples.
+        spec: How they are prepared.
+        memory: Where the answer is kept.
+
+    Returns:
+        Tokens or steps, int64, shape [n].
+    """
+    if isinstance(spec, InputSpec):
+        return None
+    key = digest_json(spec.describe())
+    if key not in memory.lengths:
+        memory.lengths[key] = measure_lengths(dataset, np.arange(len(dataset)), spec)
+    return memory.lengths[key].kept
+
+
+def truncation_record(dataset: Dataset, spec: Spec, memory: Memory) -> JsonDict | None:
+    """Return how much of the texts a network does not get to see; None where there are no texts."""
+    if not isinstance(spec, TextSpec):
+        return None
+    kept = sample_lengths(dataset, spec, memory)
+    assert kept is not None
+    whole = memory.lengths[digest_json(spec.describe())].whole
+    return {
+        "max_length": spec.max_length,
+        "texts": len(whole),
+        "truncated": int((whole > kept).sum()),
+        "tokens": int(whole.sum()),
+        "tokens_lost": int((whole - kept).sum()),
+    }
 
 
 @dataclass(frozen=True, slots=True)

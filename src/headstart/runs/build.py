@@ -1,124 +1,16 @@
-"""The one place that turns configuration into objects."""
+"""From configuration to what trains: heads, optimisers, plans."""
 
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from headstart.backbones.base import Backbone
-from headstart.backbones.registry import load_backbone
 from headstart.config import schema
-from headstart.data.checks import scan
-from headstart.data.dataset import Dataset, prepare
-from headstart.data.excluded import without_classes
-from headstart.data.source import open_source
-from headstart.errors import ConfigError
+from headstart.data.dataset import Dataset
 from headstart.heads import BatchedHead, HeadSpec, build_head
 from headstart.train import EarlyStopping, Hyperparameters, ScheduleSpec, TrainPlan
-from headstart.types import Augmentation, IntArray, Progress
-
-_COLUMN_FIELDS = {"path_column", "image_column", "label_column", "split_column", "group_column"}
-
-
-def build_dataset(
-    config: schema.Data, *, workers: int, allow_network: bool, cache: Path, progress: Progress
-) -> Dataset:
-    """Open the data, look at every picture, and divide them.
-
-    Args:
-        config: The experiment's `data`.
-        workers: Threads that decode.
-        allow_network: Whether a data set may be downloaded.
-        cache: Folder that remembers what the scan saw.
-        progress: Where to show how far it is.
-
-    Returns:
-        The data set, with everything that was left out and why.
-
-    Raises:
-        ConfigError: No place was given where the data are.
-    """
-    columns = _columns(config)
-    place = config.path if isinstance(config, schema.PathData) else config.name
-    if place is None:
-        raise ConfigError(
-            "data.path: expected a folder or archive, and there is none; "
-            "give it with --data DIR or in the experiment file"
-        )
-    root = None
-    if isinstance(config, schema.TorchvisionData) and config.path is not None:
-        root = Path(config.path)
-    source = open_source(
-        config.kind, place, allow_network=allow_network, columns=columns, root=root
-    )
-    if config.exclude_classes:
-        source = without_classes(source, config.exclude_classes)
-    preflight = scan(source, workers=workers, progress=progress, cache_dir=cache / "scans")
-    split = config.split
-    return prepare(
-        source,
-        preflight,
-        fractions=None
-        if split is None
-        else {"train": split.train, "val": split.val, "test": split.test},
-        seed=config.seed,
-        max_bad_fraction=config.max_bad_fraction,
-        duplicates=config.duplicates,
-        small_classes=config.small_classes,
-        limit_per_class=config.limit_per_class,
-    )
-
-
-def _columns(config: schema.Data) -> dict[str, str] | None:
-    """Return the column names that were set; the others are found by the source itself."""
-    if isinstance(config, schema.PathData | schema.HuggingFaceData):
-        given = config.model_dump(include=_COLUMN_FIELDS)
-        named = {k.removesuffix("_column"): v for k, v in given.items() if v is not None}
-        return named or None
-    return None
-
-
-def build_backbone(
-    config: schema.BackboneConfig, data: schema.Data, *, allow_network: bool
-) -> tuple[Backbone, str]:
-    """Load a backbone and say where it is cut.
-
-    Args:
-        config: One of the experiment's `backbones`.
-        data: The experiment's data, which say how pictures are fitted where the backbone does not.
-        allow_network: Whether its weights may be downloaded.
-
-    Returns:
-        The backbone, and the name of the cut.
-
-    Raises:
-        ConfigError: The backbone has no stage of that name.
-    """
-    backbone = load_backbone(
-        config.name,
-        weights=config.weights,
-        seed=config.seed,
-        allow_network=allow_network,
-        fit=config.fit if config.fit is not None else data.fit,
-        image_size=config.image_size,
-    )
-    cut = backbone.resolve(config.cut if config.cut is not None else backbone.stages[-1])
-    backbone.shape(cut)
-    return backbone, cut
-
-
-def fresh_backbone(config: schema.BackboneConfig, data: schema.Data, seed: int) -> Backbone:
-    """Build the same network with random weights; nothing is downloaded."""
-    return load_backbone(
-        config.name,
-        weights="random",
-        seed=seed,
-        allow_network=False,
-        fit=config.fit if config.fit is not None else data.fit,
-        image_size=config.image_size,
-    )
+from headstart.types import Augmentation, IntArray
 
 
 def members_of(part: schema.TrainedPart) -> tuple[dict[str, float | int], ...]:
@@ -173,23 +65,23 @@ def nesterov(config: schema.OptimizerConfig) -> bool:
 
 def hyperparameters(config: schema.OptimizerConfig) -> Hyperparameters:
     """Return an optimiser's numbers."""
-    known = config.model_dump(exclude={"kind", "nesterov"})
+    known = config.model_dump(exclude={"kind", "nesterov", "weight_decay_on"})
     return Hyperparameters(**known)
 
 
 def train_plan(
     part: schema.TrainedPart,
     members: Sequence[schema.TrainedPart],
-    train_labels: IntArray,
-    classes: int,
+    dataset: Dataset,
+    train: IntArray,
 ) -> TrainPlan:
     """Return what the loop shall do for some members of a part.
 
     Args:
         part: The model or sweep.
         members: The same part with each member's values, in order.
-        train_labels: Class indices of the training split, shape [n].
-        classes: Number of classes.
+        dataset: The data.
+        train: Positions of the training split.
 
     Returns:
         The plan.
@@ -199,10 +91,12 @@ def train_plan(
         schedule=ScheduleSpec(**part.schedule.model_dump()),
         learning_rates=tuple(m.optimizer.learning_rate for m in members),
         label_smoothing=part.loss.label_smoothing,
-        class_weights=_class_weights(part.loss, train_labels, classes),
+        class_weights=_class_weights(part.loss, dataset, train),
         keep=part.keep,
-        early_stopping=_early_stopping(part.early_stopping),
+        early_stopping=early_stopping(part.early_stopping),
         seed=members[0].seed,
+        goal=dataset.goal,
+        record_steps=part.record_steps,
     )
 
 
@@ -239,16 +133,20 @@ def stages_of(part: schema.TrainedPart) -> tuple[schema.StageConfig, ...]:
 
 
 def stage_plan(
-    stage: schema.StageConfig, index: int, seed: int, train_labels: IntArray, classes: int
+    stage: schema.StageConfig,
+    index: int,
+    part: schema.TrainedPart,
+    dataset: Dataset,
+    train: IntArray,
 ) -> TrainPlan:
     """Return what the loop shall do in one stage.
 
     Args:
         stage: From `stages_of`.
         index: Its place, from 0.
-        seed: The part's seed.
-        train_labels: Class indices of the training split, shape [n].
-        classes: Number of classes.
+        part: The part.
+        dataset: The data.
+        train: Positions of the training split.
 
     Returns:
         The plan of one member.
@@ -263,15 +161,17 @@ def stage_plan(
         schedule=ScheduleSpec(**stage.schedule.model_dump()),
         learning_rates=(stage.optimizer.learning_rate,),
         label_smoothing=stage.loss.label_smoothing,
-        class_weights=_class_weights(stage.loss, train_labels, classes),
+        class_weights=_class_weights(stage.loss, dataset, train),
         keep=stage.keep,
-        early_stopping=_early_stopping(stage.early_stopping),
+        early_stopping=early_stopping(stage.early_stopping),
         stage=index,
-        seed=seed,
+        seed=part.seed,
         micro_batch_size=stage.micro_batch_size,
         clip_norm=stage.clip_norm,
         ema=stage.ema,
         precision=stage.precision,
+        goal=dataset.goal,
+        record_steps=part.record_steps,
     )
 
 
@@ -281,15 +181,17 @@ def augmentation(config: schema.AugmentationConfig) -> Augmentation:
 
 
 def _class_weights(
-    loss: schema.Loss, train_labels: IntArray, classes: int
+    loss: schema.Loss, dataset: Dataset, train: IntArray
 ) -> tuple[float, ...] | None:
     if loss.class_weights != "balanced":
         return None
-    counts = np.bincount(train_labels, minlength=classes)
-    return tuple(float(len(train_labels) / (classes * max(c, 1))) for c in counts)
+    classes = len(dataset.classes)
+    counts = np.bincount(dataset.labels[train], minlength=classes)
+    return tuple(float(len(train) / (classes * max(c, 1))) for c in counts)
 
 
-def _early_stopping(config: schema.EarlyStoppingConfig | None) -> EarlyStopping | None:
+def early_stopping(config: schema.EarlyStoppingConfig | None) -> EarlyStopping | None:
+    """Return when a training is to stop early, or None."""
     return None if config is None else EarlyStopping(config.patience, config.metric)
 
 

@@ -14,7 +14,7 @@ import torch
 from headstart.backbones.frozen import guard_frozen
 from headstart.config import schema
 from headstart.features.extract import Extraction
-from headstart.heads import BatchedHead, build_head, fit_logistic, take_member
+from headstart.heads import BatchedHead, build_head, fit_logistic, take_member, undecayed
 from headstart.runs import build
 from headstart.runs.bench import Bench
 from headstart.runs.result import Member, StageReport
@@ -32,7 +32,7 @@ from headstart.train import (
     Outcome,
     StandardSource,
     build_optimizer,
-    predict_probabilities,
+    predict_split,
 )
 from headstart.types import IntArray, StepRecord
 
@@ -152,11 +152,13 @@ def _train_cached(
     parts = [build.with_values(part, v) for v in values]
     source = CachedSource(
         extraction.features,
-        bench.dataset.labels,
+        bench.answers,
         splits,
         seeds=[p.seed for p in parts],
         batch_size=part.batch_size,
         device=bench.device,
+        # In standard mode texts come by length: the two see the same batches.
+        lengths=bench.lengths(bench.backbone),
     )
     heads, outcomes, records, earlier = _fit(name, 0, part, parts, bench, source, splits)
     return members_of(values, outcomes, records), heads, source, earlier
@@ -174,7 +176,7 @@ def _train_standard(
         one = build.with_values(part, value)
         source = StandardSource(
             bench.dataset,
-            bench.dataset.labels,
+            bench.answers,
             splits,
             prefix=bench.backbone.prefix(bench.cut),
             spec=bench.backbone.input_spec,
@@ -183,6 +185,7 @@ def _train_standard(
             batch_size=part.batch_size,
             workers=bench.workers,
             device=bench.device,
+            lengths=bench.lengths(bench.backbone),
         )
         found, outcomes, records, before = _fit(name, index, part, [one], bench, source, splits)
         earlier += before
@@ -202,16 +205,17 @@ def _fit(
     splits: Mapping[str, IntArray],
 ) -> tuple[list[BatchedHead], tuple[Outcome, ...], list[StepRecord], float]:
     """Train the members `parts`, of which the first has the index `first`, as one batched head."""
-    classes = len(bench.dataset.classes)
-    head = build.new_head(part.head, source.width, classes, [p.seed for p in parts])
+    outputs = bench.outputs
+    head = build.new_head(part.head, source.width, outputs, [p.seed for p in parts])
     head = head.to(bench.device)
     optimizer = build_optimizer(
         part.optimizer.kind,
         list(head.parameters()),
         [build.hyperparameters(p.optimizer) for p in parts],
         nesterov=build.nesterov(part.optimizer),
+        exempt=undecayed(head) if part.optimizer.weight_decay_on == "weights" else (),
     )
-    plan = build.train_plan(part, parts, bench.dataset.labels[splits["train"]], classes)
+    plan = build.train_plan(part, parts, bench.dataset, splits["train"])
     count = len(build.members_of(part))
     records, outcomes, earlier = train(
         name if count == len(parts) else f"{name} {first + 1}/{count}",
@@ -223,7 +227,7 @@ def _fit(
         checkpoint=bench.checkpoint(name, first, 0),
         splits=splits,
     )
-    heads = [take_member(head, m, source.width, classes) for m in range(len(parts))]
+    heads = [take_member(head, m, source.width, outputs) for m in range(len(parts))]
     return heads, outcomes, records, earlier
 
 
@@ -287,7 +291,7 @@ def _solve(
 def _logistic_record(
     head: BatchedHead, source: FeatureSource, split: str, member: int, seconds: float
 ) -> StepRecord:
-    probabilities = predict_probabilities(head, source.split(split))[0]
+    probabilities = predict_split(head, source, split, "classification")[0]
     labels = torch.cat([y for _, y in source.split(split)]).cpu().numpy()
     own = np.clip(probabilities[np.arange(len(labels)), labels].astype(np.float64), 1e-12, 1)
     return StepRecord(

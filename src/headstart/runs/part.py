@@ -3,17 +3,21 @@
 import time
 
 import numpy as np
+import torch
 
+from headstart._util.devices import full_float32
 from headstart.config import schema
 from headstart.data.dataset import Dataset
+from headstart.data.encode import converter
 from headstart.data.split import n_labels_per_class
+from headstart.data.text import pair_bytes, text_bytes
 from headstart.runs import build
 from headstart.runs.bench import Bench
 from headstart.runs.frozen import train_frozen
-from headstart.runs.result import SPLITS, PartResult
+from headstart.runs.result import PartResult
 from headstart.runs.staged import train_staged
-from headstart.runs.training import choose, parameters_of
-from headstart.types import IntArray, Predictions
+from headstart.runs.training import Candidate, choose, parameters_of
+from headstart.types import Estimates, FloatArray, IntArray, JsonDict, Predictions
 
 
 def train_rows(dataset: Dataset, part: schema.Part) -> IntArray:
@@ -24,6 +28,48 @@ def train_rows(dataset: Dataset, part: schema.Part) -> IntArray:
     return n_labels_per_class(
         dataset.labels, rows, part.labels_per_class, part.seed, dataset.classes
     )
+
+
+def predictions_of(dataset: Dataset, rows: IntArray, probabilities: FloatArray) -> Predictions:
+    """Return what was said of some samples, with what is true of them."""
+    return Predictions(
+        names=tuple(dataset.names[i] for i in rows),
+        labels=dataset.labels[rows],
+        probabilities=probabilities,
+        classes=dataset.classes,
+    )
+
+
+def estimates_of(dataset: Dataset, rows: IntArray, values: FloatArray) -> Estimates:
+    """Return what a regression said of some samples, with what is true of them."""
+    assert dataset.targets is not None
+    return Estimates(tuple(dataset.names[i] for i in rows), dataset.targets[rows], values)
+
+
+@torch.inference_mode()
+def example_records(bench: Bench, candidate: Candidate) -> tuple[JsonDict, ...]:
+    """Return the class of each text that the study asks for, with all probabilities."""
+    if not bench.examples:
+        return ()
+    convert = converter(candidate.backbone.input_spec)
+    records = []
+    for first, second in bench.examples:
+        data = text_bytes(first) if second is None else pair_bytes(first, second)
+        x: torch.Tensor = torch.from_numpy(convert(data)[None]).to(bench.device)
+        with full_float32():
+            for module in candidate.network(bench):
+                x = module.eval()(x)
+        shares = torch.softmax(x[0, 0].float(), dim=-1).cpu().tolist()
+        classes = bench.dataset.classes
+        records.append(
+            {
+                "text": first,
+                "second": second,
+                "predicted": classes[shares.index(max(shares))],
+                "probabilities": dict(zip(classes, shares, strict=True)),
+            }
+        )
+    return tuple(records)
 
 
 def run_part(name: str, part: schema.TrainedPart, bench: Bench) -> PartResult:
@@ -52,18 +98,15 @@ def run_part(name: str, part: schema.TrainedPart, bench: Bench) -> PartResult:
     candidate = trained.candidates[shown]
     total, size_bytes = parameters_of(candidate.backbone, bench.cut, candidate.head)
     predictions: dict[str, Predictions] = {}
+    estimates: dict[str, Estimates] = {}
     prediction = None
     if best is not None:
-        predictions = {
-            split: Predictions(
-                names=tuple(bench.dataset.names[i] for i in splits[split]),
-                labels=bench.dataset.labels[splits[split]],
-                probabilities=candidate.probabilities(split),
-                classes=bench.dataset.classes,
-            )
-            for split in SPLITS
-            if len(splits[split])
-        }
+        for split in [name for name, rows in splits.items() if len(rows)]:
+            outputs = candidate.outputs(split, bench.dataset.goal)
+            if bench.dataset.targets is None:
+                predictions[split] = predictions_of(bench.dataset, splits[split], outputs)
+            else:
+                estimates[split] = estimates_of(bench.dataset, splits[split], outputs)
         spec = build.head_spec(part.head)
         words = f"{bench.cut} {spec.hidden} {spec.normalization}"
         prediction = bench.time(words, candidate.network(bench))
@@ -73,6 +116,8 @@ def run_part(name: str, part: schema.TrainedPart, bench: Bench) -> PartResult:
         best=best,
         trained=None if best is None else candidate.trained(bench),
         predictions=predictions,
+        estimates=estimates,
+        examples=() if best is None else example_records(bench, candidate),
         wall_seconds=wall_seconds,
         extraction_seconds=trained.extraction_seconds,
         stages=candidate.stages,

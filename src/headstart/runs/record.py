@@ -17,7 +17,7 @@ from headstart import __version__
 from headstart._util import devices, files
 from headstart.config.schema import Experiment
 from headstart.errors import RunError
-from headstart.types import JsonDict, Predictions, Score, StepRecord
+from headstart.types import Estimates, JsonDict, Predictions, Score, StepRecord
 
 RESULTS_NAME = "results.json"
 RUN_NAME = "run.json"
@@ -83,10 +83,10 @@ def write_history(path: Path, records: Iterable[StepRecord], *, members: bool) -
 
     Args:
         path: The file.
-        records: What the loop yielded.
+        records: What the loop yielded; those within epochs have a file of their own.
         members: Whether to keep the column that says which member of a sweep a row is of.
     """
-    rows = list(records)
+    rows = [r for r in records if r.split != "steps"]
     columns = {
         "stage": pa.array([r.stage for r in rows], pa.int32()),
         "epoch": pa.array([r.epoch for r in rows], pa.int32()),
@@ -98,6 +98,29 @@ def write_history(path: Path, records: Iterable[StepRecord], *, members: bool) -
     }
     if members:
         columns = {"member": pa.array([r.member for r in rows], pa.int32()), **columns}
+    _write_table(path, pa.table(columns))
+
+
+def write_trace(path: Path, records: Iterable[StepRecord]) -> None:
+    """Write the losses that were recorded within epochs, if any were, as Parquet."""
+    rows = [r for r in records if r.split == "steps"]
+    if rows:
+        columns = {
+            "stage": pa.array([r.stage for r in rows], pa.int32()),
+            "step": pa.array([r.step for r in rows], pa.int64()),
+            "loss": pa.array([r.loss for r in rows], pa.float64()),
+            "seconds": pa.array([r.seconds for r in rows], pa.float64()),
+        }
+        _write_table(path, pa.table(columns))
+
+
+def write_estimates(path: Path, estimates: Estimates) -> None:
+    """Write what a regression says of one split as Parquet, one row per sample in its order."""
+    columns = {
+        "name": pa.array(list(estimates.names), pa.string()),
+        "target": pa.array(estimates.targets),
+        "predicted": pa.array(estimates.values),
+    }
     _write_table(path, pa.table(columns))
 
 

@@ -16,7 +16,7 @@ from headstart.config import schema
 from headstart.errors import RunError
 from headstart.predict import TrainedModel, load_model
 from headstart.train import Outcome
-from headstart.types import JsonDict, Predictions, StepRecord
+from headstart.types import Estimates, JsonDict, Predictions, StepRecord
 
 DONE_NAME = "part.json"
 SPLITS = ("train", "val", "test")
@@ -32,7 +32,8 @@ class Member:
         values: The swept settings; empty for a model.
         outcome: How its training ended.
         records: Its history.
-        val_accuracy: Validation accuracy with the weights it ended with, or None if it diverged.
+        val_accuracy: Validation accuracy with the weights it ended with, or None if it diverged,
+            or where there is no such thing.
         val_loss: Validation loss, likewise.
     """
 
@@ -96,6 +97,8 @@ class PartResult:
         best: Index of the best member by validation, or None where all diverged.
         trained: The best member's weights and their description, or None.
         predictions: The best member's predictions of each split; empty where all diverged.
+        estimates: The same of a regression; one of the two is empty.
+        examples: Classes of the texts that the study asks for, as in results.json.
         wall_seconds: Everything of all members, extraction included.
         extraction_seconds: Of that, computing features.
         stages: How each stage went (of the member that stands for the part).
@@ -121,6 +124,8 @@ class PartResult:
     parameters_total: int = 0
     size_bytes: int = 0
     notes: tuple[str, ...] = ()
+    estimates: Mapping[str, Estimates] = field(default_factory=dict)
+    examples: tuple[JsonDict, ...] = ()
 
     @property
     def shown(self) -> Member:
@@ -130,7 +135,7 @@ class PartResult:
     @property
     def mode(self) -> str:
         """``cached``, ``standard`` or ``staged``; or the kind of a part that is not trained."""
-        if isinstance(self.part, schema.EnsemblePart | schema.ZeroShotPart):
+        if not isinstance(self.part, schema.TrainedPart):
             return self.part.kind
         staged = self.part.stages is not None or self.part.from_scratch
         return "staged" if staged else self.part.mode
@@ -167,6 +172,8 @@ def save_result(folder: Path, result: PartResult) -> None:
         "parameters_total": result.parameters_total,
         "size_bytes": result.size_bytes,
         "notes": list(result.notes),
+        "estimates": list(result.estimates),
+        "examples": list(result.examples),
     }
     files.write_json(folder / DONE_NAME, record)
 
@@ -190,6 +197,7 @@ def load_result(folder: Path) -> PartResult | None:
         raw: JsonDict = files.read_json(path)
         classes = tuple(raw["classes"])
         predictions = {s: read_predictions(folder, s, classes) for s in raw["splits"]}
+        estimates = {s: read_estimates(folder, s) for s in raw.get("estimates", [])}
         return PartResult(
             part=_PART.validate_json(json.dumps(raw["part"])),
             members=tuple(_member(m) for m in raw["members"]),
@@ -205,6 +213,8 @@ def load_result(folder: Path) -> PartResult | None:
             parameters_total=raw["parameters_total"],
             size_bytes=raw["size_bytes"],
             notes=tuple(raw["notes"]),
+            estimates=estimates,
+            examples=tuple(raw.get("examples", ())),
         )
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise RunError(
@@ -223,6 +233,16 @@ def read_predictions(folder: Path, split: str, classes: tuple[str, ...]) -> Pred
         labels=np.array([index[c] for c in table.column("label").to_pylist()], dtype=np.int64),
         probabilities=np.stack(columns, axis=1).astype(np.float32),
         classes=classes,
+    )
+
+
+def read_estimates(folder: Path, split: str) -> Estimates:
+    """Read a split's estimates as `headstart.runs.record` wrote them."""
+    table = pq.read_table(folder / f"predictions-{split}.parquet")
+    return Estimates(
+        names=tuple(table.column("name").to_pylist()),
+        targets=table.column("target").to_numpy().astype(np.float32),
+        values=table.column("predicted").to_numpy().astype(np.float32),
     )
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from headstart._util import files, progress
 from headstart._util.devices import resolve_device
 from headstart._util.stopping import Stop
+from headstart.backbones.registry import RUN_PREFIX
 from headstart.config import schema
 from headstart.config.load import load_experiment
 from headstart.errors import ConfigError, RunError, StoppedError
 from headstart.report import render
 from headstart.runs import record
+from headstart.runs.inputs import resolved
 from headstart.runs.plan import plan_parts
 from headstart.runs.study import Study
 from headstart.types import JsonDict, Progress
@@ -80,6 +82,7 @@ def run(
     else:
         study = load_experiment(experiment, profile=profile, data=data, overrides=tuple(overrides))
         source = str(experiment)
+    study = resolved(study, Path(out))
     prepared = Study.prepare(
         study,
         plan_parts(study, only),
@@ -152,7 +155,7 @@ def resume(
     if prepared.dataset.fingerprint != about["fingerprint"]:
         raise RunError(
             f"{folder}: expected the data that this run began with (fingerprint "
-            f"{about['fingerprint'][:12]}…), got {prepared.dataset.fingerprint[:12]}…: pictures or "
+            f"{about['fingerprint'][:12]}…), got {prepared.dataset.fingerprint[:12]}…: samples or "
             "labels have changed; start a new run with `headstart run`"
         )
     return _execute(prepared, folder, about)
@@ -167,12 +170,19 @@ def _found_again(study: schema.Experiment, working_folder: str) -> schema.Experi
         return str(other) if not path.exists() and other.exists() else text
 
     data = study.data
-    if isinstance(data, schema.PathData | schema.TorchvisionData) and data.path is not None:
+    paths = schema.PathData | schema.TextData | schema.LanguageData | schema.TorchvisionData
+    if isinstance(data, paths) and data.path is not None:
         data = data.model_copy(update={"path": there(data.path)})
     elif isinstance(data, schema.HuggingFaceData):
         data = data.model_copy(update={"name": there(data.name)})
+
+    def name(text: str) -> str:
+        own = text.removeprefix(RUN_PREFIX)
+        run, _, part = own.rpartition("/")
+        return text if own == text else f"{RUN_PREFIX}{there(run)}/{part}"
+
     backbones = {
-        key: config.model_copy(update={"weights": there(config.weights)})
+        key: config.model_copy(update={"weights": there(config.weights), "name": name(config.name)})
         for key, config in study.backbones.items()
     }
     return study.model_copy(update={"data": data, "backbones": backbones})

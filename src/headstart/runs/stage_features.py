@@ -13,7 +13,6 @@ from headstart.features.plan import Storage, choose_storage, estimate, seconds_s
 from headstart.runs import build
 from headstart.runs.bench import Bench
 from headstart.runs.notebook import Notebook
-from headstart.runs.result import SPLITS
 from headstart.runs.training import width_at
 from headstart.train import CachedSource, FeatureSource, Mixing, StageCut, StandardSource
 from headstart.types import IntArray, JsonDict, View
@@ -110,10 +109,11 @@ class StageFeatures:
         self._label, self._part, self._bench = label, part, bench
         self._backbone, self._splits, self._notes = backbone, splits, notes
         # Only the pictures that the part uses: its own splits count into `rows`.
-        self._rows = np.concatenate([splits[split] for split in SPLITS])
-        bounds = np.cumsum([0, *(len(splits[split]) for split in SPLITS)])
-        self._own = {split: np.arange(bounds[i], bounds[i + 1]) for i, split in enumerate(SPLITS)}
-        self._labels = bench.dataset.labels[self._rows]
+        self._rows = np.concatenate(list(splits.values()))
+        bounds = np.cumsum([0, *(len(rows) for rows in splits.values())])
+        self._own = {split: np.arange(bounds[i], bounds[i + 1]) for i, split in enumerate(splits)}
+        self._labels = bench.answers[self._rows]
+        self._lengths = bench.lengths(backbone)
         self._positions = {stage: i for i, stage in enumerate((INPUT, *backbone.stages))}
 
     def position(self, cut: str) -> int:
@@ -207,7 +207,7 @@ class StageFeatures:
             mixing = Mixing(config.mixup, config.cutmix, len(bench.dataset.classes))
         return StandardSource(
             bench.dataset,
-            bench.dataset.labels,
+            bench.answers,
             self._splits,
             prefix=self._backbone.prefix(stage.cut),
             spec=self._backbone.input_spec,
@@ -220,6 +220,7 @@ class StageFeatures:
             augmentation=None if augmentation is None else build.augmentation(augmentation),
             views=None if augmentation is None else augmentation.views,
             mixing=mixing,
+            lengths=self._lengths,
         )
 
     def _stored_source(
@@ -254,6 +255,8 @@ class StageFeatures:
             device=bench.device,
             flat=False,
             views=views,
+            lengths=None if self._lengths is None else self._lengths[self._rows],
+            ragged=self._backbone.ragged(stage.cut),
         )
         return cached, found
 

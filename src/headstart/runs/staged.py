@@ -11,9 +11,11 @@ from torch import nn
 
 from headstart.backbones.base import INPUT, Backbone
 from headstart.backbones.frozen import guard_frozen
+from headstart.backbones.parts import shared_stages
 from headstart.config import schema
+from headstart.errors import ConfigError
 from headstart.features.store import human_bytes
-from headstart.heads import Tail, stage_sizes
+from headstart.heads import Tail, stage_sizes, undecayed
 from headstart.runs import build
 from headstart.runs.bench import Bench
 from headstart.runs.result import Member, StageReport
@@ -59,6 +61,7 @@ def cuts_of(part: schema.TrainedPart, backbone: Backbone, head_cut: str) -> tupl
         asked = stage.trainable
         wanted = asked.last if isinstance(asked, schema.Last) else asked
         cut = cut_for(wanted, sizes, backbone.resolve(head_cut))
+        _check_shared(backbone, cut)
         assert stage.optimizer is not None
         rates_of(
             (*cut.trained, "head"),
@@ -68,6 +71,18 @@ def cuts_of(part: schema.TrainedPart, backbone: Backbone, head_cut: str) -> tupl
         )
         cuts.append(cut)
     return tuple(cuts)
+
+
+def _check_shared(backbone: Backbone, cut: StageCut) -> None:
+    """Refuse to train a stage whose weights are also those of one that shall stay frozen."""
+    for group in shared_stages(backbone):
+        chosen = [name for name in group if name in cut.trained]
+        if chosen and len(chosen) < len(group):
+            raise ConfigError(
+                f"trainable: {backbone.name} has one set of weights for its stages {group[0]} … "
+                f"{group[-1]}: expected all of them or none, got {', '.join(chosen)}; use all, or "
+                f"[{group[0].partition('.')[0]}] and what follows"
+            )
 
 
 def train_staged(
@@ -125,7 +140,7 @@ class _Staged:
             label, part, bench, self.backbone, splits, bench.notebook(name, member)
         )
         width = width_at(self.backbone, bench.cut)
-        head = build.new_head(part.head, width, len(bench.dataset.classes), [part.seed])
+        head = build.new_head(part.head, width, bench.outputs, [part.seed])
         self.head = head.to(bench.device)
         self.extraction_seconds = self.earlier_seconds = 0.0
 
@@ -206,11 +221,7 @@ class _Staged:
         )
         optimizer = build_grouped_optimizer(
             config.optimizer.kind,
-            [
-                # BatchNorm of a frozen stage that learns (batch_norm: train) has the base rate.
-                ParameterGroup(g, p, rates.get(g, config.optimizer.learning_rate))
-                for g, p in groups.items()
-            ],
+            _parameter_groups(tail, groups, rates, config.optimizer),
             build.hyperparameters(config.optimizer),
             nesterov=build.nesterov(config.optimizer),
         )
@@ -218,11 +229,7 @@ class _Staged:
         with guard_frozen(frozen, f"what {self.label} does not train"):
             source, extraction = self.features.source(stage, stages)
             plan = build.stage_plan(
-                config,
-                stage.index,
-                self.part.seed,
-                bench.dataset.labels[self.splits["train"]],
-                len(bench.dataset.classes),
+                config, stage.index, self.part, bench.dataset, self.splits["train"]
             )
             records, outcomes, earlier = train(
                 f"{self.label}, {stage.name}",
@@ -256,3 +263,22 @@ class _Staged:
             engine=extraction.engine,
         )
         return (source, tail, outcomes[0]), records, report
+
+
+def _parameter_groups(
+    tail: Tail,
+    groups: Mapping[str, tuple[nn.Parameter, ...]],
+    rates: Mapping[str, float],
+    optimizer: schema.OptimizerConfig,
+) -> list[ParameterGroup]:
+    """Return what is trained by learning rate, what does not decay in groups of its own."""
+    exempt = undecayed(tail) if optimizer.weight_decay_on == "weights" else frozenset()
+    found = []
+    for name, parameters in groups.items():
+        # BatchNorm of a frozen stage that learns (batch_norm: train) has the base rate.
+        rate = rates.get(name, optimizer.learning_rate)
+        for decays in (True, False):
+            own = tuple(p for p in parameters if (id(p) not in exempt) == decays)
+            if own:
+                found.append(ParameterGroup(name, own, rate, decays))
+    return found

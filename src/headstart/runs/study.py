@@ -15,14 +15,17 @@ from headstart._util.stopping import Stop
 from headstart.backbones.base import Backbone
 from headstart.config import schema
 from headstart.data.dataset import Dataset
+from headstart.data.language import Corpus
 from headstart.errors import ConfigError, DataError
 from headstart.features.store import FeatureStore
 from headstart.predict import save_model
 from headstart.report.advice import advise
 from headstart.report.load import SCHEMA_VERSION
-from headstart.runs import build, record, summary
-from headstart.runs.bench import Bench, Memory, StoppableProgress
+from headstart.runs import build, inputs, record, summary
+from headstart.runs.baseline import run_baseline
+from headstart.runs.bench import Bench, Memory, StoppableProgress, truncation_record
 from headstart.runs.ensemble import run_ensemble
+from headstart.runs.language import LanguageBench, check_language, run_language
 from headstart.runs.part import run_part, train_rows
 from headstart.runs.result import PartResult, load_result, save_result
 from headstart.runs.staged import cuts_of
@@ -48,7 +51,7 @@ class Study:
         experiment: What is asked for.
         planned: Names of the parts that run, in order.
         device: Where torch computes.
-        dataset: The data.
+        dataset: Labelled samples, or running text for language models.
         loaded: Backbones by key.
         show: Where to show how far it is.
         stop: Says whether somebody asked to stop.
@@ -60,7 +63,7 @@ class Study:
     experiment: schema.Experiment
     planned: tuple[str, ...]
     device: torch.device
-    dataset: Dataset
+    dataset: Dataset | Corpus
     loaded: dict[str, Loaded]
     show: Progress
     stop: Stop
@@ -95,24 +98,37 @@ class Study:
         Raises:
             HeadstartError: Something is not as needed.
         """
+        data = experiment.data
+        if isinstance(data, schema.LanguageData):
+            corpus = inputs.build_corpus(data)
+            _check_language(experiment, planned, corpus)
+            return cls(experiment, planned, device, corpus, {}, show, stop)
+
+        def opened() -> Dataset:
+            return inputs.build_dataset(
+                data,
+                workers=experiment.workers,
+                allow_network=allow_network,
+                cache=files.cache_root(),
+                progress=StoppableProgress(show, stop),
+            )
+
+        # Networks for texts are built for single texts or for pairs: the data say which. Pictures
+        # take minutes to look at: a wrong name of a network shall be told before.
+        first = None if inputs.has_pictures(data) else opened()
+        samples = inputs.samples_of(data, first)
         loaded: dict[str, Loaded] = {}
         for name in planned:
             key = backbone_key(experiment, experiment.parts[name])
             if key is not None and key not in loaded:
                 config = _loadable(experiment, key, planned)
-                backbone, cut = build.build_backbone(
-                    config, experiment.data, allow_network=allow_network
+                backbone, cut = inputs.build_backbone(
+                    key, config, samples, allow_network=allow_network
                 )
                 backbone.to(device)
                 loaded[key] = Loaded(backbone, cut)
         _check_stages(experiment, planned, loaded)
-        dataset = build.build_dataset(
-            experiment.data,
-            workers=experiment.workers,
-            allow_network=allow_network,
-            cache=files.cache_root(),
-            progress=StoppableProgress(show, stop),
-        )
+        dataset = opened() if first is None else first
         _check_data(experiment, planned, loaded, dataset)
         return cls(experiment, planned, device, dataset, loaded, show, stop)
 
@@ -156,6 +172,10 @@ class Study:
                 self.show.say(f"{name}: left out, since fewer than two members have predictions")
                 return None
             result = run_ensemble(name, part, self.results)
+        elif isinstance(part, schema.LanguageModelPart):
+            result = run_language(name, part, self._language_bench(name, folder))
+        elif isinstance(part, schema.BaselinePart):
+            result = run_baseline(part, self._samples())
         elif isinstance(part, schema.ZeroShotPart):
             result = run_zero_shot(name, part, self._bench(part, folder))
         else:
@@ -184,12 +204,14 @@ class Study:
         key = backbone_key(study, part)
         assert key is not None
         config = study.backbones[key]
+        dataset = self._samples()
+        samples = inputs.samples_of(study.data, dataset)
         return Bench(
-            dataset=self.dataset,
+            dataset=dataset,
             backbone=self.loaded[key].backbone,
             config=config,
             cut=self.loaded[key].cut,
-            fresh=lambda seed: build.fresh_backbone(config, study.data, seed),
+            fresh=lambda seed: inputs.fresh_backbone(config, samples, seed),
             device=self.device,
             workers=study.workers,
             progress=self.show,
@@ -200,6 +222,24 @@ class Study:
             stop=self.stop,
             timing=study.timing,
             memory=self.memory,
+            options=inputs.backbone_options(config, samples),
+            examples=_examples(study),
+        )
+
+    def _samples(self) -> Dataset:
+        assert isinstance(self.dataset, Dataset), "only language models are trained on a text"
+        return self.dataset
+
+    def _language_bench(self, name: str, folder: Path) -> LanguageBench:
+        assert isinstance(self.dataset, Corpus), "language models are trained on a text"
+        return LanguageBench(
+            corpus=self.dataset,
+            device=self.device,
+            progress=self.show,
+            checkpoints=self.experiment.checkpoints,
+            checkpoint_root=folder / CHECKPOINTS,
+            stop=self.stop,
+            folder=folder / "models" / name,
         )
 
     def _header(self, about: JsonDict) -> JsonDict:
@@ -218,10 +258,14 @@ class Study:
             "created": about["created"],
             "environment": record.environment(str(self.device)),
             "data": self.dataset.describe(),
-            "backbones": [
-                _backbone_record(key, one.backbone, one.cut) for key, one in self.loaded.items()
-            ],
+            "backbones": [self._backbone_record(key) for key in self.loaded],
         }
+
+    def _backbone_record(self, key: str) -> JsonDict:
+        record = _backbone_record(key, self.loaded[key].backbone, self.loaded[key].cut)
+        spec = self.loaded[key].backbone.input_spec
+        cut_off = truncation_record(self._samples(), spec, self.memory)
+        return record if cut_off is None else {**record, "truncation": cut_off}
 
     def _write_results(self, folder: Path, header: JsonDict, started: float) -> JsonDict:
         """Write results.json as far as it is known and return its content."""
@@ -236,7 +280,7 @@ class Study:
                         name,
                         part,
                         result,
-                        len(train_rows(self.dataset, part)),
+                        len(train_rows(self._samples(), part)),
                         len(self.dataset.splits["val"]),
                     )
                 )
@@ -269,7 +313,7 @@ class Study:
 
 def backbone_key(study: schema.Experiment, part: schema.Part) -> str | None:
     """Return the key of a part's backbone: the first where it names none, None for an ensemble."""
-    if isinstance(part, schema.EnsemblePart):
+    if not isinstance(part, schema.TrainedPart | schema.ZeroShotPart):
         return None
     return part.backbone if part.backbone is not None else next(iter(study.backbones))
 
@@ -286,8 +330,11 @@ def write_part(folder: Path, name: str, result: PartResult) -> None:
     if result.members:
         shown = [dataclasses.replace(r, member=0) for r in result.shown.records]
         record.write_history(own / "history.parquet", shown, members=False)
+        record.write_trace(own / "trace.parquet", shown)
     for split, predictions in result.predictions.items():
         record.write_predictions(own / f"predictions-{split}.parquet", predictions)
+    for split, estimates in result.estimates.items():
+        record.write_estimates(own / f"predictions-{split}.parquet", estimates)
     if isinstance(result.part, schema.SweepPart):
         every = [
             dataclasses.replace(r, member=index)
@@ -307,7 +354,7 @@ def _backbone_record(key: str, backbone: Backbone, cut: str) -> JsonDict:
         "name": backbone.name,
         "weights": dataclasses.asdict(backbone.weights),
         "cut": cut,
-        "input": dataclasses.asdict(backbone.input_spec),
+        "input": backbone.input_spec.describe(),
         "feature_shape": list(backbone.shape(cut)),
         "parameters_total": backbone.parameters_total,
         "size_bytes": sum(p.numel() * p.element_size() for p in parameters),
@@ -338,6 +385,28 @@ def _check_stages(
                 raise ConfigError(f"parts.{name}.stages: {error}") from error
 
 
+def _check_language(study: schema.Experiment, planned: Sequence[str], corpus: Corpus) -> None:
+    for name in planned:
+        part = study.parts[name]
+        assert isinstance(part, schema.LanguageModelPart), "the configuration was checked"
+        check_language(name, part, corpus)
+
+
+def _examples(study: schema.Experiment) -> tuple[tuple[str, str | None], ...]:
+    return tuple((e, None) if isinstance(e, str) else (e[0], e[1]) for e in study.examples)
+
+
+def _check_examples(study: schema.Experiment, dataset: Dataset) -> None:
+    wanted = {"text": False, "pair": True}.get(dataset.noun)
+    for index, (_, second) in enumerate(_examples(study)):
+        if (second is not None) != wanted:
+            asked = {"text": "one text", "pair": "[first text, second text]"}
+            raise ConfigError(
+                f"examples.{index}: expected {asked.get(dataset.noun, 'nothing')}, for the data "
+                f"are {dataset.noun}s"
+            )
+
+
 def _check_data(
     study: schema.Experiment,
     planned: Sequence[str],
@@ -345,6 +414,7 @@ def _check_data(
     dataset: Dataset,
 ) -> None:
     """Refuse, before any training, a part that wants what the data have not."""
+    _check_examples(study, dataset)
     for name in planned:
         part = study.parts[name]
         if isinstance(part, schema.ZeroShotPart):

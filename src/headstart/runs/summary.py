@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from headstart.compare import compare_pair, relative_difference
+from headstart.compare import compare_pair, relative_difference, squared_error_difference
 from headstart.config import schema
-from headstart.evaluate import evaluate_classification, wilson
+from headstart.evaluate import evaluate_classification, evaluate_regression, wilson
 from headstart.runs import build
 from headstart.runs.record import score_json
 from headstart.runs.result import Member, PartResult
@@ -50,11 +50,22 @@ def model_record(name: str, key: str | None, result: PartResult) -> JsonDict:
         "images_reused": sum(s.reused for s in result.stages),
         "prediction": result.prediction,
         "ensemble": result.special if part.kind == "ensemble" else None,
+        "language": result.special if part.kind == "language_model" else None,
+        "examples": list(result.examples),
         "zero_shot": result.special if part.kind == "zero_shot" else None,
         "notes": list(result.notes),
-        "history": f"models/{name}/history.parquet",
-        "predictions": {s: f"models/{name}/predictions-{s}.parquet" for s in result.predictions},
+        "history": f"models/{name}/history.parquet" if result.members else None,
+        "trace": f"models/{name}/trace.parquet" if _traced(result) else None,
+        "predictions": {
+            s: f"models/{name}/predictions-{s}.parquet"
+            for s in (*result.predictions, *result.estimates)
+        },
     }
+    if part.kind == "language_model":
+        record["metrics"] = dict(result.scores)
+    for split, estimates in result.estimates.items():
+        errors = evaluate_regression(estimates.targets, estimates.values)
+        record["metrics"][split] = {k: score_json(v) for k, v in errors.items()}
     for split, predictions in result.predictions.items():
         found = evaluate_classification(
             predictions.labels, predictions.probabilities, predictions.classes
@@ -76,19 +87,25 @@ def model_record(name: str, key: str | None, result: PartResult) -> JsonDict:
     return record
 
 
+def _traced(result: PartResult) -> bool:
+    return bool(result.members) and any(r.split == "steps" for r in result.shown.records)
+
+
 def _training(result: PartResult) -> JsonDict:
     """Return how a part was trained; parts that were not have their settings alone."""
     part = result.part
     if not isinstance(part, schema.TrainedPart):
-        settings = part.model_dump(mode="json", exclude={"kind", "title", "backbone"})
+        hidden = {"kind", "title", "backbone", "references"}
+        settings = part.model_dump(mode="json", exclude=hidden)
+        diverged = bool(result.members) and result.best is None
         return {
-            "from_scratch": False,
+            "from_scratch": part.kind == "language_model",
             "head": {"kind": part.kind},
             "hyperparameters": {k: v for k, v in settings.items() if v not in ({}, None)},
             "labels_per_class": None,
             "seed": getattr(part, "seed", 0),
-            "state": "complete",
-            "message": None,
+            "state": "diverged" if diverged else "complete",
+            "message": result.shown.outcome.message if result.members else None,
         }
     outcome = result.shown.outcome
     return {
@@ -163,9 +180,9 @@ def comparison_records(
         if a not in results or b not in results:
             continue
         first, second = results[a], results[b]
-        if "test" not in first.predictions or "test" not in second.predictions:
+        compared = _compared(a, b, first, second)
+        if compared is None:
             continue
-        paired = compare_pair(first.predictions["test"], second.predictions["test"])
         seconds_a, seconds_b = _seconds(first), _seconds(second)
         # The same training two ways can be timed against each other; two models cannot.
         two_ways = _two_ways(first, second)
@@ -175,15 +192,13 @@ def comparison_records(
                 "a": a,
                 "b": b,
                 "split": "test",
-                "agreement": paired.agreement,
-                "agreement_n": paired.n,
-                "accuracy_difference": score_json(paired.accuracy_difference),
+                **compared[0],
                 "seconds_a": round(seconds_a, 3),
                 "seconds_b": round(seconds_b, 3),
                 "speedup": round(seconds_b / seconds_a, 3) if two_ways else None,
                 "weights_relative_difference": _weights_apart(first, second) if two_ways else None,
                 "cold": not warm,
-                "text": _in_words(a, b, first, second, paired.accuracy_difference, two_ways),
+                "text": _times_in_words(a, b, first, second) if two_ways else compared[1],
             }
         )
     return records
@@ -239,16 +254,22 @@ def _member_record(member: Member, best: bool, train_count: int, val_count: int)
     metrics: JsonDict = {}
     last = max((r.stage for r in member.records), default=0)
     best_epoch = member.outcome.best_epoch
-    kept = [r for r in member.records if r.stage == last and r.epoch == best_epoch]
-    if member.val_accuracy is not None:
+    kept = [
+        r
+        for r in member.records
+        if r.stage == last and r.epoch == best_epoch and r.split != "steps"
+    ]
+    if member.val_loss is not None:
         counts = {"train": train_count, "val": val_count}
         for record in kept:
             n = counts[record.split]
+            # The loop keeps the mean alone: there is nothing to resample.
             metrics[record.split] = {
-                "accuracy": score_json(wilson(round(record.accuracy * n), n)),
-                # The loop keeps the mean alone: there is nothing to resample.
-                "loss": {"value": record.loss, "low": None, "high": None, "n": n},
+                "loss": {"value": record.loss, "low": None, "high": None, "n": n}
             }
+            if member.val_accuracy is not None:
+                accuracy = wilson(round(record.accuracy * n), n)
+                metrics[record.split]["accuracy"] = score_json(accuracy)
     return {
         "values": member.values,
         "state": member.outcome.state,
@@ -275,6 +296,9 @@ def _edges(
 
 def _paired(entry: JsonDict, metric: str) -> float | None:
     if metric == "gain":
+        if entry.get("mse_difference") is not None:
+            less: float = -entry["mse_difference"]["value"]
+            return less
         gain: float = entry["accuracy_difference"]["value"]
         return gain
     value: float | None = entry[metric]
@@ -306,18 +330,39 @@ def _seconds(result: PartResult) -> float:
     return max(result.wall_seconds, 1e-3)
 
 
-def _in_words(
-    a: str, b: str, first: PartResult, second: PartResult, difference: Score, two_ways: bool
-) -> str:
-    """Say what a comparison is about: time of the same training, or accuracy."""
-    if not two_ways:
-        verdict = (
-            "cannot be told apart" if difference.low <= 0 <= difference.high else "really differ"
-        )
-        return (
-            f"test accuracy of {a} minus that of {b}: {difference.value:+.3f} "
-            f"({difference.low:+.3f} to {difference.high:+.3f}): they {verdict}"
-        )
+def _compared(a: str, b: str, first: PartResult, second: PartResult) -> tuple[JsonDict, str] | None:
+    """Return how two parts' answers on the test split differ, and the same in words."""
+    if "test" in first.predictions and "test" in second.predictions:
+        paired = compare_pair(first.predictions["test"], second.predictions["test"])
+        difference = paired.accuracy_difference
+        numbers: JsonDict = {
+            "agreement": paired.agreement,
+            "agreement_n": paired.n,
+            "accuracy_difference": score_json(difference),
+        }
+        return numbers, f"test accuracy of {a} minus that of {b}: {_judged(difference)}"
+    if "test" in first.estimates and "test" in second.estimates:
+        difference = squared_error_difference(first.estimates["test"], second.estimates["test"])
+        numbers = {
+            "agreement": None,
+            "agreement_n": difference.n,
+            "accuracy_difference": None,
+            "mse_difference": score_json(difference),
+        }
+        return numbers, f"squared error of {a} minus that of {b}: {_judged(difference)}"
+    return None
+
+
+def _judged(difference: Score) -> str:
+    verdict = "cannot be told apart" if difference.low <= 0 <= difference.high else "really differ"
+    figures = (difference.value, difference.low, difference.high)
+    digits = 3 if abs(difference.value) >= 0.001 else 6
+    value, low, high = (f"{figure:+.{digits}f}" for figure in figures)
+    return f"{value} ({low} to {high}): they {verdict}"
+
+
+def _times_in_words(a: str, b: str, first: PartResult, second: PartResult) -> str:
+    """Say how much faster one way of the same training was."""
     seconds_a, seconds_b = _seconds(first), _seconds(second)
     warm = first.warm or second.warm
     return (

@@ -17,12 +17,13 @@ from headstart.train import (
     FeatureSource,
     Optimizer,
     Outcome,
+    Paced,
     TrainPlan,
     drain,
     fit,
-    predict_probabilities,
+    predict_split,
 )
-from headstart.types import FloatArray, IntArray, StepRecord, Task
+from headstart.types import FloatArray, Goal, IntArray, StepRecord, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,10 @@ class Candidate:
     seed: int
     stages: tuple[StageReport, ...]
 
-    def probabilities(self, split: str) -> FloatArray:
-        """Return class probabilities of a split, [n, classes]."""
-        probabilities: FloatArray = predict_probabilities(self.model, self.source.split(split))[0]
-        return probabilities
+    def outputs(self, split: str, goal: Goal) -> FloatArray:
+        """Return class probabilities of a split, [n, classes], or values of a regression, [n]."""
+        outputs: FloatArray = predict_split(self.model, self.source, split, goal)[0]
+        return outputs
 
     def trained(self, bench: Bench) -> TrainedModel:
         """Return its description and weights."""
@@ -64,6 +65,8 @@ class Candidate:
             cut=self.cut,
             head_cut=bench.cut,
             input_spec=self.backbone.input_spec,
+            options=bench.options,
+            goal=bench.dataset.goal,
             classes=bench.dataset.classes,
             head=self.head.spec,
             width=width_at(self.backbone, bench.cut),
@@ -72,7 +75,7 @@ class Candidate:
         return TrainedModel(model, tensors)
 
     def network(self, bench: Bench) -> tuple[nn.Module, ...]:
-        """Return the whole network from pixels to logits, as modules that follow each other."""
+        """Return the whole network from samples to logits, as modules that follow each other."""
         return (self.backbone.prefix(bench.cut), nn.Flatten(), self.head)
 
 
@@ -125,7 +128,7 @@ def train(
     earlier = checkpoint.elapsed()
     samples = plan.epochs * (len(splits["train"]) + len(splits["val"]))
     with bench.progress.task(f"{label}: training", samples, "samples") as task:
-        found = drain(fit(model, optimizer, _Watched(source, task), plan, checkpoint))
+        found = drain(fit(model, optimizer, Watched(source, task), plan, checkpoint))
     return (*found, earlier)
 
 
@@ -157,7 +160,7 @@ def members_of(
                 values=value,
                 outcome=outcome,
                 records=own,
-                val_accuracy=kept[0].accuracy if good else None,
+                val_accuracy=kept[0].accuracy if good and kept[0].accuracy >= 0 else None,
                 val_loss=kept[0].loss if good else None,
             )
         )
@@ -166,15 +169,14 @@ def members_of(
 
 def choose(members: Sequence[Member], part: schema.TrainedPart) -> int | None:
     """Return the best member by validation: accuracy, ties broken by loss; or loss alone."""
+    complete = {i: m.val_loss for i, m in enumerate(members) if m.val_loss is not None}
     by_loss = isinstance(part, schema.SweepPart) and part.select.metric == "loss"
 
     def rank(index: int) -> tuple[float, float]:
-        member = members[index]
-        assert member.val_loss is not None
-        assert member.val_accuracy is not None
-        return (member.val_loss if by_loss else -member.val_accuracy, member.val_loss)
+        accuracy, loss = members[index].val_accuracy, complete[index]
+        # A regression has no accuracy.
+        return (loss if by_loss or accuracy is None else -accuracy, loss)
 
-    complete = [i for i, m in enumerate(members) if m.val_loss is not None]
     return min(complete, key=rank) if complete else None
 
 
@@ -197,7 +199,7 @@ def parameters_of(backbone: Backbone, head_cut: str, head: nn.Module | None) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class _Watched:
+class Watched:
     """A source that says how far it is."""
 
     source: FeatureSource
@@ -205,18 +207,32 @@ class _Watched:
 
     @property
     def width(self) -> int:
+        """Number of features of one sample."""
         return self.source.width
 
     @property
     def steps_per_epoch(self) -> int:
+        """Batches in one epoch of training."""
         return self.source.steps_per_epoch
 
     def train(self, epoch: int, skip: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield what the source yields, and advance."""
         for z, y in self.source.train(epoch, skip):
             yield z, y
-            self.task.advance(len(y) if y.is_floating_point() else y.shape[-1])
+            # Shares of classes are [b, classes]; everything else ends with the batch.
+            blended = y.is_floating_point() and y.dim() == 2
+            self.task.advance(len(y) if blended else y.shape[-1])
 
     def split(self, name: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield what the source yields, and advance."""
         for z, y in self.source.split(name):
             yield z, y
             self.task.advance(len(y))
+
+    def order(self, name: str) -> IntArray | None:
+        """Return the order in which the source yields a split."""
+        return self.source.order(name)
+
+    def rate(self) -> float:
+        """Return the factor on the learning rate of the last batch."""
+        return self.source.rate() if isinstance(self.source, Paced) else 1.0

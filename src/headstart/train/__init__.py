@@ -1,5 +1,6 @@
 """The training loop, one for every model.
 
+language    batches of running text
 source      where the batches come from: stored features, or pictures through the frozen prefix
 optim       optimisers with one set of settings per member, or one learning rate per group
 schedule    how the learning rate changes
@@ -12,8 +13,9 @@ stages      what a stage trains, and where the network is cut for it
 """
 
 from headstart.train.checkpoint import Checkpoint, CheckpointFolder
-from headstart.train.figures import evaluate, predict_probabilities
+from headstart.train.figures import evaluate, predict_probabilities, predict_split
 from headstart.train.keeper import EarlyStopping, Outcome
+from headstart.train.language import LanguageSource, token_nll
 from headstart.train.loop import Precision, TrainPlan, drain, fit
 from headstart.train.optim import (
     Hyperparameters,
@@ -29,6 +31,7 @@ from headstart.train.source import (
     CachedSource,
     FeatureSource,
     Mixing,
+    Paced,
     StandardSource,
 )
 from headstart.train.stages import StageCut, cut_for, rates_of
@@ -41,10 +44,12 @@ __all__ = [
     "EarlyStopping",
     "FeatureSource",
     "Hyperparameters",
+    "LanguageSource",
     "Mixing",
     "Optimizer",
     "OptimizerKind",
     "Outcome",
+    "Paced",
     "ParameterGroup",
     "Precision",
     "ScheduleSpec",
@@ -59,5 +64,7 @@ __all__ = [
     "fit",
     "learning_rate_factor",
     "predict_probabilities",
+    "predict_split",
     "rates_of",
+    "token_nll",
 ]

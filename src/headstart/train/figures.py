@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from headstart.train.keeper import Sums, Tally
 from headstart.train.source import FeatureSource
-from headstart.types import FloatArray
+from headstart.types import FloatArray, Goal
 
 
 @torch.no_grad()
@@ -29,13 +29,45 @@ def predict_probabilities(model: nn.Module, batches: Iterator[tuple[Tensor, Tens
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, source: FeatureSource, split: str) -> Tally:
-    """Return mean loss and accuracy of a split; the loss is plain cross-entropy, unsmoothed.
+def predict_split(model: nn.Module, source: FeatureSource, split: str, goal: Goal) -> FloatArray:
+    """Return what all members say of a split, in the split's own order.
 
     Args:
-        model: Maps features to logits [M, b, classes]; put in eval mode.
+        model: Maps features to logits [M, b, classes], or to values [M, b, 1]; put in eval mode.
+        source: Batches of features.
+        split: Its name.
+        goal: What the model is for.
+
+    Returns:
+        float32: class probabilities [M, n, classes], or values [M, n] of a regression.
+    """
+    if goal == "classification":
+        found = predict_probabilities(model, source.split(split))
+    else:
+        model.eval()
+        parts = [model(z)[..., 0].float().cpu() for z, _ in source.split(split)]
+        found = np.asarray(torch.cat(parts, dim=1).numpy(), dtype=np.float32)
+    order = source.order(split)
+    if order is None:
+        return found
+    out = np.empty_like(found)
+    out[:, order] = found
+    return out
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, source: FeatureSource, split: str, goal: Goal = "classification"
+) -> Tally:
+    """Return mean loss and accuracy of a split; the loss is plain cross-entropy, unsmoothed.
+
+    Of a regression it is the mean squared error, and the accuracy is not a number.
+
+    Args:
+        model: Maps features to logits [M, b, classes], or to values [M, b, 1]; put in eval mode.
         source: Batches of features and labels.
         split: Its name.
+        goal: What the model is for.
 
     Returns:
         Figures of each member.
@@ -44,7 +76,10 @@ def evaluate(model: nn.Module, source: FeatureSource, split: str) -> Tally:
     sums = Sums()
     for z, y in source.split(split):
         logits = model(z).float()
-        sums.add(loss_sums(logits, y, 0.0, None) / len(y), count_right(logits, y), len(y))
+        if goal == "regression":
+            sums.add(squared_sums(logits, y) / len(y), no_answers(logits), len(y))
+        else:
+            sums.add(loss_sums(logits, y, 0.0, None) / len(y), count_right(logits, y), len(y))
     return sums.result()
 
 
@@ -73,6 +108,24 @@ def loss_sums(logits: Tensor, target: Tensor, smoothing: float, weight: Tensor |
         reduction="none",
     )
     return each.view(members, batch).sum(dim=1)
+
+
+def squared_sums(values: Tensor, target: Tensor) -> Tensor:
+    """Return each member's squared error [M], summed over a batch.
+
+    Args:
+        values: [M, b, 1].
+        target: [b] or [M, b].
+
+    Returns:
+        Shape [M].
+    """
+    return (values[..., 0] - target).square().sum(dim=-1)
+
+
+def no_answers(logits: Tensor) -> Tensor:
+    """Return what stands for right answers where there is no such thing: not a number, [M]."""
+    return torch.full((len(logits),), float("nan"), device=logits.device)
 
 
 def denominator(target: Tensor, weight: Tensor | None) -> Tensor | int:

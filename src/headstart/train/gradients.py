@@ -73,18 +73,19 @@ def clip(parameters: Sequence[nn.Parameter], members: int, norm: float) -> None:
 
 
 class Average:
-    """A running average of the weights (Polyak, Juditsky 1992), exponentially forgetting.
+    """A running average of the weights (Polyak, Juditsky 1992), exponentially forgetting or plain.
 
     The decay rises with the steps t as min(decay, (1 + t) / (10 + t)), so that the first weights
-    are soon forgotten. Buffers, such as BatchNorm's statistics, are taken as they are.
+    are soon forgotten; the plain average is the mean of the weights after each step since the
+    beginning. Buffers, such as BatchNorm's statistics, are taken as they are.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: nn.Module, decay: float | None) -> None:
         """Start at the weights as they are.
 
         Args:
             model: The model that is trained.
-            decay: Share of the old average that stays at a step.
+            decay: Share of the old average that stays at a step; None for the plain average.
         """
         self._model = model
         self._decay = decay
@@ -98,7 +99,10 @@ class Average:
     def update(self) -> None:
         """Take in the weights after a step."""
         self._steps += 1
-        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+        if self._decay is None:
+            decay = 1 - 1 / self._steps
+        else:
+            decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
         for name, value in self._model.state_dict().items():
             if name in self._learned:
                 self._shadow[name].lerp_(value, 1 - decay)

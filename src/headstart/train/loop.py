@@ -17,17 +17,24 @@ from torch import Tensor, nn
 from headstart._util.seeding import seed_of
 from headstart.errors import StoppedError
 from headstart.train.checkpoint import Checkpoint, Saved
-from headstart.train.figures import count_right, denominator, evaluate, loss_sums
+from headstart.train.figures import (
+    count_right,
+    denominator,
+    evaluate,
+    loss_sums,
+    no_answers,
+    squared_sums,
+)
 from headstart.train.gradients import Average, LossScale, clip
+from headstart.train.history import from_table, step_records, to_table
 from headstart.train.keeper import EarlyStopping, Keeper, Outcome, Sums, Watched
 from headstart.train.optim import Optimizer
 from headstart.train.schedule import ScheduleSpec, learning_rate_factor
-from headstart.train.source import FeatureSource
-from headstart.types import StepRecord
+from headstart.train.source import FeatureSource, Paced
+from headstart.types import Goal, StepRecord
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
-_SPLITS = ("train", "val")
 _LOOK_EVERY = 25  # steps between two looks at whether the loss is finite, where looking must wait
 
 
@@ -51,6 +58,10 @@ class TrainPlan:
         clip_norm: Largest norm of a member's gradients, or None.
         ema: Decay of the running average of the weights, or None for none.
         precision: What the forward pass of training steps computes in.
+        goal: What the model is for: cross-entropy, or the squared error of one value.
+        record_steps: Also record the mean training loss every so many optimiser steps; None: not.
+        average_after: Epochs without a better validation loss after which the weights are averaged
+            from there on, each step counting the same (NT-ASGD: Merity et al. 2017); None: never.
     """
 
     epochs: int
@@ -67,6 +78,9 @@ class TrainPlan:
     clip_norm: float | None = None
     ema: float | None = None
     precision: Precision = "float32"
+    goal: Goal = "classification"
+    record_steps: int | None = None
+    average_after: int | None = None
 
 
 @runtime_checkable
@@ -79,6 +93,18 @@ class Streams(Protocol):
 
     def load_random_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what `random_state` returned."""
+        ...
+
+
+@runtime_checkable
+class Penalized(Protocol):
+    """A model that adds to the loss of each training step, as regularisation of activations does.
+
+    What is added moves the weights and is not part of the loss that is recorded.
+    """
+
+    def penalty(self) -> Tensor:
+        """Return what the last forward pass adds: one number."""
         ...
 
 
@@ -170,6 +196,7 @@ class _Run:
         )
         self.scale = LossScale(plan.precision == "float16")
         self.average = None if plan.ema is None else Average(model, plan.ema)
+        self.trace = Sums()
         self._weight: Tensor | None = None
         self._began = time.perf_counter()
         seed = seed_of("training", plan.seed, plan.stage)
@@ -201,7 +228,7 @@ class _Run:
         train = self.sums.result()
         middle = time.perf_counter()
         with self.average.shown() if self.average is not None else contextlib.nullcontext():
-            val = evaluate(self.model, self.source, "val") if whole else train
+            val = evaluate(self.model, self.source, "val", self.plan.goal) if whole else train
             val_seconds = time.perf_counter() - middle
             active = self.keeper.active
             self.keeper.look(self.epoch, train, val)
@@ -216,6 +243,7 @@ class _Run:
                 accuracy=float(tally.accuracy[member]),
                 learning_rate=self.plan.learning_rates[member] * factor,
                 seconds=seconds,
+                step=self.epoch * self.source.steps_per_epoch,
             )
             for member in active
             for split, tally, seconds in (
@@ -224,8 +252,33 @@ class _Run:
             )
         ]
         self.records += new
+        self._begin_averaging()
         self.epoch, self.step, self.seconds, self.sums = self.epoch + 1, 0, 0.0, Sums()
         return new
+
+    def _begin_averaging(self) -> None:
+        """Average from here on where validation is worse than it was some epochs ago."""
+        wait = self.plan.average_after
+        if wait is None or self.average is not None:
+            return
+        losses = [r.loss for r in self.records if r.split == "val"]
+        if len(losses) > wait + 1 and losses[-1] > min(losses[: -wait - 1]):
+            self.average = Average(self.model, None)
+
+    def _trace(self, losses: Tensor) -> None:
+        """Record the mean loss of the last steps, every so many of them."""
+        every = self.plan.record_steps
+        if every is None:
+            return
+        self.trace.add(losses, torch.zeros_like(losses), 1)
+        done = (self.epoch - 1) * self.source.steps_per_epoch + self.step
+        if done % every == 0:
+            found, self.trace = self.trace.result(), Sums()
+            rates = [r * self._factor(self.step - 1) for r in self.plan.learning_rates]
+            seconds = time.perf_counter() - self._began
+            self.records += step_records(
+                found.loss, rates, (self.plan.stage, self.epoch, done), seconds
+            )
 
     def _train(self) -> bool:
         """Train from `step` to the end of the epoch; return False where every loss is lost."""
@@ -234,6 +287,7 @@ class _Run:
         for z, y in self.source.train(self.epoch, self.step):
             losses = self._learn(z, y)
             self.step += 1
+            self._trace(losses)
             if self._lost(losses):
                 return False
             self.seconds = time.perf_counter() - start
@@ -249,13 +303,15 @@ class _Run:
         plan = self.plan
         if plan.class_weights is not None and self._weight is None:
             self._weight = torch.tensor(plan.class_weights, dtype=torch.float32, device=z.device)
-        apart = y.dim() == 2 and not y.is_floating_point()  # each member has samples of its own
+        regression = plan.goal == "regression"
+        # Where each member has samples of its own.
+        apart = y.dim() == 2 and (regression or not y.is_floating_point())
         batch = y.shape[1] if apart else y.shape[0]
         size = plan.micro_batch_size if plan.micro_batch_size is not None else batch
         self.optimizer.zero_grad()
         total: Tensor | None = None
         right: Tensor | None = None
-        whole = denominator(y, self._weight)
+        whole = y.shape[-1] if regression else denominator(y, self._weight)
         for start in range(0, batch, size):
             rows = slice(start, start + size)
             piece = (slice(None), rows) if apart else (rows,)
@@ -263,9 +319,16 @@ class _Run:
             target = y if size >= batch else y[piece]
             with self._autocast(z.device):
                 logits = self.model(one)
-            losses = loss_sums(logits.float(), target, plan.label_smoothing, self._weight) / whole
-            (losses.sum() * self.scale.value).backward()  # type: ignore[no-untyped-call]
-            hits = count_right(logits.detach(), target)
+            logits = logits.float()
+            if regression:
+                losses, hits = squared_sums(logits, target) / whole, no_answers(logits)
+            else:
+                losses = loss_sums(logits, target, plan.label_smoothing, self._weight) / whole
+                hits = count_right(logits.detach(), target)
+            objective = losses.sum()
+            if isinstance(self.model, Penalized):
+                objective = objective + self.model.penalty() * (target.shape[-1] / batch)
+            (objective * self.scale.value).backward()  # type: ignore[no-untyped-call]
             total = losses.detach() if total is None else total + losses.detach()
             right = hits if right is None else right + hits
         assert total is not None
@@ -273,7 +336,8 @@ class _Run:
         if self.scale.unscale(self.optimizer.parameters):
             if plan.clip_norm is not None:
                 clip(self.optimizer.parameters, len(plan.learning_rates), plan.clip_norm)
-            self.optimizer.step(self._factor(self.step))
+            pace = self.source.rate() if isinstance(self.source, Paced) else 1.0
+            self.optimizer.step(self._factor(self.step) * pace)
             if self.average is not None:
                 self.average.update()
         self.sums.add(total, right, batch)
@@ -302,7 +366,7 @@ class _Run:
         """Return everything that decides how the training goes on; all of it at its end."""
         groups = {
             "best": self.keeper.tensors(),
-            "records": {"table": _to_table(self.records)},
+            "records": {"table": to_table(self.records)},
             # At the end too: the next stage goes on with the head's streams where they are.
             "random": self._random_state(),
         }
@@ -312,6 +376,7 @@ class _Run:
                 "optimizer": self.optimizer.state(),
                 "sums": self.sums.state(),
                 "average": self.average.state() if self.average is not None else {},
+                "trace": self.trace.state(),
             }
         tensors = {f"{group}.{k}": t for group, some in groups.items() for k, t in some.items()}
         return tensors, {
@@ -330,7 +395,7 @@ class _Run:
         self.epoch, self.step, self.seconds = record["epoch"], record["step"], record["seconds"]
         self._began = time.perf_counter() - record["elapsed"]
         self.keeper.load(saved.under("best"), record["keeper"])
-        self.records = _from_table(saved.under("records")["table"])
+        self.records = from_table(saved.under("records")["table"])
         self._load_random_state(saved)
         if record["done"]:
             return  # the best weights are the model's
@@ -338,8 +403,12 @@ class _Run:
         self.optimizer.load_state(saved.under("optimizer"))
         device = next(self.model.parameters()).device
         self.sums.load_state(saved.under("sums"), device)
-        if self.average is not None:
-            self.average.load_state(saved.under("average"))
+        self.trace.load_state(saved.under("trace"), device)
+        average = saved.under("average")
+        if average:
+            # Averaging that began on the way: the weights are put in its place below.
+            self.average = self.average or Average(self.model, None)
+            self.average.load_state(average)
         self.scale.value, self.scale.good_steps = record["scale"]
 
     def _get_streams(self) -> dict[str, Tensor]:
@@ -365,27 +434,3 @@ class _Run:
         self._set_streams(saved.under("random.torch"))
         if isinstance(self.model, Streams):
             self.model.load_random_state(saved.under("random.model"))
-
-
-def _to_table(records: list[StepRecord]) -> Tensor:
-    rows = [
-        [
-            r.member,
-            r.stage,
-            r.epoch,
-            _SPLITS.index(r.split),
-            r.loss,
-            r.accuracy,
-            r.learning_rate,
-            r.seconds,
-        ]
-        for r in records
-    ]
-    return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), 8)
-
-
-def _from_table(table: Tensor) -> list[StepRecord]:
-    return [
-        StepRecord(int(m), int(stage), int(epoch), _SPLITS[int(split)], *(float(v) for v in rest))
-        for m, stage, epoch, split, *rest in table.tolist()
-    ]

@@ -5,7 +5,7 @@ torch's take one learning rate for a whole tensor and a batched head needs one f
 A network that is trained by itself takes torch's own, with one learning rate for each group.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -71,11 +71,13 @@ class ParameterGroup:
         name: ``head``, or the name of a backbone stage.
         parameters: The parameters, each in one group only.
         learning_rate: Their learning rate before the schedule's factor.
+        decays: Whether weight decay reaches them.
     """
 
     name: str
     parameters: tuple[nn.Parameter, ...]
     learning_rate: float
+    decays: bool = True
 
 
 def build_grouped_optimizer(
@@ -107,6 +109,7 @@ def build_optimizer(
     members: Sequence[Hyperparameters],
     *,
     nesterov: bool = False,
+    exempt: Collection[int] = (),
 ) -> Optimizer:
     """Build an optimiser for parameters of shape [members, …].
 
@@ -115,11 +118,12 @@ def build_optimizer(
         parameters: Tensors whose first axis is the members.
         members: Settings of each member.
         nesterov: SGD: look ahead along the momentum (Sutskever et al. 2013).
+        exempt: `id` of each parameter that weight decay does not reach.
 
     Returns:
         The optimiser; state lives on the parameters' device.
     """
-    settings = _Settings(parameters, members)
+    settings = _Settings(parameters, members, exempt)
     if kind == "sgd":
         return _SGD(settings, nesterov)
     if kind == "rmsprop":
@@ -131,19 +135,24 @@ class _Settings:
     """The parameters, and each hyperparameter shaped to broadcast over any of them."""
 
     def __init__(
-        self, parameters: Sequence[nn.Parameter], members: Sequence[Hyperparameters]
+        self,
+        parameters: Sequence[nn.Parameter],
+        members: Sequence[Hyperparameters],
+        exempt: Collection[int],
     ) -> None:
+        self._exempt = frozenset(exempt)
         self.parameters = list(parameters)
         for parameter in self.parameters:
             assert parameter.shape[0] == len(members), "the first axis must be the members"
         self._members = members
-        self._tables: dict[tuple[str, int], Tensor] = {}
+        self._tables: dict[tuple[str, int, bool], Tensor] = {}
 
     def of(self, name: str, parameter: Tensor) -> Tensor:
         """Return a hyperparameter of all members as [M, 1, …] for this parameter."""
-        key = (name, parameter.dim())
+        none = name == "weight_decay" and id(parameter) in self._exempt
+        key = (name, parameter.dim(), none)
         if key not in self._tables:
-            values = [float(getattr(m, name)) for m in self._members]
+            values = [0.0 if none else float(getattr(m, name)) for m in self._members]
             shape = (-1,) + (1,) * (parameter.dim() - 1)
             self._tables[key] = torch.tensor(
                 values, dtype=parameter.dtype, device=parameter.device
@@ -290,7 +299,12 @@ class _Grouped:
         self._rates = [group.learning_rate for group in groups]
         self._parameters = [p for group in groups for p in group.parameters]
         given: list[dict[str, object]] = [
-            {"params": list(group.parameters), "lr": group.learning_rate} for group in groups
+            {
+                "params": list(group.parameters),
+                "lr": group.learning_rate,
+                "weight_decay": settings.weight_decay if group.decays else 0.0,
+            }
+            for group in groups
         ]
         self._torch = _torch_optimizer(kind, given, settings, nesterov)
 

@@ -7,7 +7,7 @@ samples in the same order, and the same random views of them.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from headstart._util.devices import full_float32
 from headstart._util.seeding import generator
 from headstart.data.loader import load_batches
-from headstart.types import Augmentation, FloatArray, ImageSet, InputSpec, IntArray, View
+from headstart.types import Augmentation, FloatArray, ImageSet, IntArray, Spec, View
 
 # Features up to this size are held on the device as one tensor; larger ones are gathered per batch.
 RESIDENT_BYTES = 4 << 30
 
-_PREFIX_BATCH = 32  # pictures that go through the frozen network at a time
+_POOL = 64  # batches that are sorted by length together
+
+_PREFIX_BATCH = 32  # samples that go through the frozen network at a time
 
 
 class Gatherer(Protocol):
@@ -78,13 +80,27 @@ class FeatureSource(Protocol):
     def train(self, epoch: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield shuffled (z, y), without the first `skip` batches.
 
-        z is [b, width] or [b, *shape] and y is [b], class indices, or [b, classes], shares of
-        blended samples; where members' seeds differ z is [M, b, width] and y is [M, b].
+        z is [b, width] or [b, *shape] and y is [b], class indices (of a regression: targets), or
+        [b, classes], shares of blended samples; where members' seeds differ z is [M, b, width] and
+        y is [M, b].
         """
         ...
 
     def split(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield a whole split in order as (z [b, …], y [b])."""
+        """Yield a whole split as (z [b, …], y [b]), in the order that `order` says."""
+        ...
+
+    def order(self, name: str) -> IntArray | None:
+        """Return the place in the split of each sample that `split` yields; None: as they are."""
+        ...
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """A source whose batches are worth different steps."""
+
+    def rate(self) -> float:
+        """Return the factor on the learning rate for the batch that was yielded last."""
         ...
 
 
@@ -103,9 +119,38 @@ class Mixing:
     classes: int
 
 
-def epoch_order(count: int, seed: int, epoch: int) -> IntArray:
-    """Return the order in which an epoch visits `count` training samples: int64, shape [count]."""
-    return generator("order", seed, epoch).permutation(count).astype(np.int64)
+def epoch_order(
+    count: int, seed: int, epoch: int, lengths: IntArray | None = None, batch_size: int = 1
+) -> IntArray:
+    """Return the order in which an epoch visits `count` training samples: int64, shape [count].
+
+    Args:
+        count: Number of samples.
+        seed: Of the training.
+        epoch: From 1.
+        lengths: Length of each sample, [count], where samples of about one length shall come
+            together: then the samples are shuffled, shared out in pools of 64 batches, sorted by
+            length in each, cut into batches, and the batches are shuffled.
+        batch_size: Samples per batch.
+
+    Returns:
+        Positions from 0 to `count` - 1; where there is a short batch it is the last.
+    """
+    random = generator("order", seed, epoch)
+    order = random.permutation(count).astype(np.int64)
+    if lengths is None:
+        return order
+    pool = _POOL * batch_size
+    pools = [order[start : start + pool] for start in range(0, count, pool)]
+    ordered = np.concatenate([some[np.argsort(lengths[some], kind="stable")] for some in pools])
+    whole = count // batch_size
+    batches = ordered[: whole * batch_size].reshape(whole, batch_size)[random.permutation(whole)]
+    return np.concatenate([batches.reshape(-1), ordered[whole * batch_size :]])
+
+
+def evaluation_order(rows: IntArray, lengths: IntArray | None) -> IntArray | None:
+    """Return in which order a split is evaluated: positions in it, by length; None: as it is."""
+    return None if lengths is None else np.argsort(lengths[rows], kind="stable")
 
 
 class CachedSource:
@@ -114,7 +159,7 @@ class CachedSource:
     def __init__(
         self,
         features: Gatherer,
-        labels: IntArray,
+        labels: IntArray | FloatArray,
         splits: Mapping[str, IntArray],
         *,
         seeds: Sequence[int],
@@ -122,12 +167,14 @@ class CachedSource:
         device: torch.device,
         flat: bool = True,
         views: Sequence[Gatherer] = (),
+        lengths: IntArray | None = None,
+        ragged: bool = False,
     ) -> None:
         """Prepare the batches.
 
         Args:
             features: Features of n samples.
-            labels: Class indices of the same samples, shape [n].
+            labels: Class indices, or targets, of the same samples, shape [n].
             splits: Positions of each split; ``train`` is what training visits.
             seeds: The seed of each member; where all are equal they share each batch.
             batch_size: Samples per optimiser step.
@@ -136,6 +183,8 @@ class CachedSource:
             views: Features of augmented views of the training samples alone, in the order of
                 ``splits["train"]``; epoch e reads view (e - 1) modulo their number. Empty: training
                 reads `features`.
+            lengths: Length of each sample, [n], where batches are made by length.
+            ragged: Whether features are sequences, each of its own length.
         """
         self._labels = torch.as_tensor(labels, device=device)
         self._splits = splits
@@ -144,11 +193,14 @@ class CachedSource:
         self.width = int(np.prod(features.shape))
         shape = (self.width,) if flat else tuple(features.shape)
         total = (len(features) + sum(len(v) for v in views)) * self.width * 4
-        resident = total <= RESIDENT_BYTES
+        resident = total <= RESIDENT_BYTES and not ragged
         self._resident = resident
         self._features = _Table(features, shape, device, resident)
         self._views = [_Table(view, shape, device, resident) for view in views]
         self._device = device
+        self._lengths = lengths
+        # What the features themselves cost depends on their length only where they have one.
+        self._by_length = lengths if ragged else None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -158,7 +210,10 @@ class CachedSource:
     def train(self, epoch: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield shuffled (z, y): [b, …], [b]; or [M, b, width], [M, b] where seeds differ."""
         rows = self._splits["train"]
-        orders = {s: epoch_order(len(rows), s, epoch) for s in set(self._seeds)}
+        lengths = None if self._lengths is None else self._lengths[rows]
+        orders = {
+            s: epoch_order(len(rows), s, epoch, lengths, self._batch_size) for s in set(self._seeds)
+        }
         order = np.stack([orders[s] for s in self._seeds])
         if len(orders) == 1:
             order = order[0]
@@ -172,14 +227,20 @@ class CachedSource:
                 yield self._features.take(rows[chosen]), y
 
     def split(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield a whole split in order as (z [b, …], y [b])."""
+        """Yield a whole split as (z [b, …], y [b]), in the order that `order` says."""
         rows = self._splits[name]
+        order = self.order(name)
+        rows = rows if order is None else rows[order]
         wide = self._resident and len(self._features.shape) == 1
         size = max(self._batch_size, 4096) if wide else self._batch_size
         for start in range(0, len(rows), size):
             chosen = rows[start : start + size]
             index = torch.as_tensor(chosen, device=self._device)
             yield self._features.take(chosen), self._labels[index]
+
+    def order(self, name: str) -> IntArray | None:
+        """Return the place in the split of each sample that `split` yields; None: as they are."""
+        return evaluation_order(self._splits[name], self._by_length)
 
 
 class _Table:
@@ -198,21 +259,23 @@ class _Table:
         """Return the features at `rows`: [*rows.shape, *shape]."""
         if self._resident is not None:
             return _laid_out(self._resident[torch.as_tensor(rows, device=self._device)])
-        table = self._features.gather(rows.reshape(-1)).reshape(*rows.shape, *self.shape)
+        table = self._features.gather(rows.reshape(-1))
+        if rows.ndim > 1 or len(self.shape) == 1:  # sequences keep the length that they came in
+            table = table.reshape(*rows.shape, *self.shape)
         return _laid_out(torch.as_tensor(table, device=self._device))
 
 
 class StandardSource:
-    """Pictures that go through the frozen prefix each time they are asked for, as textbooks do."""
+    """Samples that go through the frozen prefix each time they are asked for, as textbooks do."""
 
     def __init__(
         self,
         images: ImageSet,
-        labels: IntArray,
+        labels: IntArray | FloatArray,
         splits: Mapping[str, IntArray],
         *,
         prefix: nn.Module,
-        spec: InputSpec,
+        spec: Spec,
         width: int,
         seed: int,
         batch_size: int,
@@ -222,15 +285,16 @@ class StandardSource:
         augmentation: Augmentation | None = None,
         views: int | None = None,
         mixing: Mixing | None = None,
+        lengths: IntArray | None = None,
     ) -> None:
         """Prepare the batches.
 
         Args:
-            images: The pictures, n of them.
-            labels: Class indices of the same pictures, shape [n].
+            images: The samples (pictures, texts, …), n of them.
+            labels: Class indices, or targets, of the same samples, shape [n].
             splits: Positions of each split; ``train`` is what training visits.
             prefix: The frozen network, [b, 3, h, w] -> [b, …], in eval mode, on `device`.
-            spec: How a picture becomes the network's input.
+            spec: How a sample becomes the network's input.
             width: Number of features that the prefix gives.
             seed: Decides the order of the training samples, their views and their blending.
             batch_size: Samples per optimiser step.
@@ -240,6 +304,7 @@ class StandardSource:
             augmentation: Random changes to training pictures, or None.
             views: How many different draws there are, used in turn; None: a new one in each epoch.
             mixing: Blending of training pictures, or None.
+            lengths: Length of each sample, [n], where batches are made by length.
         """
         self._images = images
         self._labels = torch.as_tensor(labels, device=device)
@@ -255,6 +320,7 @@ class StandardSource:
         self._augmentation = augmentation
         self._views = views
         self._mixing = mixing
+        self._lengths = lengths
 
     @property
     def steps_per_epoch(self) -> int:
@@ -264,7 +330,8 @@ class StandardSource:
     def train(self, epoch: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield shuffled (z [b, …], y [b] or [b, classes])."""
         rows = self._splits["train"]
-        order = rows[epoch_order(len(rows), self._seed, epoch)]
+        lengths = None if self._lengths is None else self._lengths[rows]
+        order = rows[epoch_order(len(rows), self._seed, epoch, lengths, self._batch_size)]
         view = None
         if self._augmentation is not None:
             number = epoch - 1 if self._views is None else (epoch - 1) % self._views
@@ -272,8 +339,13 @@ class StandardSource:
         yield from self._run(order[skip * self._batch_size :], view, (epoch, skip))
 
     def split(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield a whole split in order as (z [b, …], y [b])."""
-        yield from self._run(self._splits[name], None, None)
+        """Yield a whole split as (z [b, …], y [b]), in the order that `order` says."""
+        rows, order = self._splits[name], self.order(name)
+        yield from self._run(rows if order is None else rows[order], None, None)
+
+    def order(self, name: str) -> IntArray | None:
+        """Return the place in the split of each sample that `split` yields; None: as they are."""
+        return evaluation_order(self._splits[name], self._lengths)
 
     def _run(
         self, rows: IntArray, view: View | None, at: tuple[int, int] | None
@@ -283,7 +355,7 @@ class StandardSource:
         )
         done = 0
         for step, batch in enumerate(batches):
-            x = torch.from_numpy(batch).to(self._device, memory_format=torch.channels_last)
+            x = _laid_out(torch.from_numpy(batch).to(self._device))
             index = torch.as_tensor(rows[done : done + len(batch)], device=self._device)
             y = self._labels[index]
             done += len(batch)

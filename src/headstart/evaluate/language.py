@@ -1,0 +1,54 @@
+"""How well a language model predicts a text: loss and perplexity, with their intervals."""
+
+import numpy as np
+
+from headstart._util.seeding import generator
+from headstart.evaluate.intervals import RESAMPLES
+from headstart.types import FloatArray, Score
+
+_FEWEST_BLOCKS = 20
+
+
+def perplexity(nll: FloatArray, block: int = 512, seed: int = 0) -> dict[str, Score]:
+    """Return the mean loss of a text's tokens, and its exponential.
+
+    Tokens next to each other depend on each other: a rare name that comes up comes up again. A
+    bootstrap over single tokens would take them for independent and give too narrow an interval, so
+    whole blocks of neighbouring tokens are drawn. A resample's loss is the sum over its blocks
+    divided by their tokens, since the last block may be shorter.
+
+    Args:
+        nll: Negative log-likelihood of each token in nats, in the order of the text, shape [n].
+        block: Tokens in a block; fewer where the text has less than 20 blocks of them.
+        seed: Decides the resamples.
+
+    Returns:
+        ``loss`` (nats per token) and ``perplexity``, with 95% intervals.
+
+    Raises:
+        ValueError: There is no token, or a figure is not a finite number.
+
+    Source: Künsch, The Jackknife and the Bootstrap for General Stationary Observations (1989); for
+    blocks that do not overlap: Carlstein (1986).
+    """
+    n = len(nll)
+    if n == 0 or block < 1:
+        raise ValueError(f"expected at least one token and block >= 1, got {n} and {block}")
+    if not np.isfinite(nll).all():
+        raise ValueError("expected finite losses, got NaN or infinity")
+    size = max(1, min(block, n // _FEWEST_BLOCKS))
+    starts = np.arange(0, n, size)
+    sums = np.add.reduceat(nll.astype(np.float64), starts)
+    counts = np.diff([*starts, n])
+    draws = generator("bootstrap-blocks", seed)
+    means = np.empty(RESAMPLES)
+    for i in range(RESAMPLES):
+        chosen = draws.integers(0, len(starts), size=len(starts))
+        means[i] = sums[chosen].sum() / counts[chosen].sum()
+    value = float(sums.sum() / n)
+    low, high = (float(end) for end in np.percentile(means, [2.5, 97.5]))
+    shown, lowest, highest = (float(np.exp(end)) for end in (value, low, high))
+    return {
+        "loss": Score(value, low, high, n),
+        "perplexity": Score(shown, lowest, highest, n),
+    }
