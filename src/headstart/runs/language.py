@@ -15,6 +15,7 @@ from headstart.config import schema
 from headstart.data.language import Corpus
 from headstart.errors import ConfigError
 from headstart.evaluate import perplexity
+from headstart.heads import undecayed
 from headstart.runs import build
 from headstart.runs.record import score_json
 from headstart.runs.result import Member, PartResult, StageReport
@@ -168,9 +169,19 @@ def _train(
     bench: LanguageBench,
     checkpoint: CheckpointFolder,
 ) -> tuple[list[StepRecord], Outcome]:
+    exempt = undecayed(network) if part.optimizer.weight_decay_on == "weights" else frozenset()
+    groups = [
+        ParameterGroup(
+            "all",
+            tuple(p for p in network.parameters() if (id(p) not in exempt) == decays),
+            part.optimizer.learning_rate,
+            decays,
+        )
+        for decays in (True, False)
+    ]
     optimizer = build_grouped_optimizer(
         part.optimizer.kind,
-        [ParameterGroup("all", tuple(network.parameters()), part.optimizer.learning_rate)],
+        [group for group in groups if group.parameters],
         build.hyperparameters(part.optimizer),
         nesterov=build.nesterov(part.optimizer),
     )

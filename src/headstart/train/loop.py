@@ -127,8 +127,8 @@ def fit(
             program ended is not repeated: the end is the same, bit for bit, on a CPU.
 
     Yields:
-        Records of each epoch, those from before the program ended first: for each member that
-        still counts, ``train`` then ``val``.
+        Records of each epoch, those from before the program ended first: those of steps, then, for
+        each member that still counts, ``train`` and ``val``.
 
     Returns:
         How each member's training ended.
@@ -224,6 +224,7 @@ class _Run:
 
     def next_epoch(self) -> list[StepRecord]:
         """Train an epoch, or the rest of one, look at validation, and return the records."""
+        known = len(self.records)
         whole = self._train()
         train = self.sums.result()
         middle = time.perf_counter()
@@ -254,7 +255,7 @@ class _Run:
         self.records += new
         self._begin_averaging()
         self.epoch, self.step, self.seconds, self.sums = self.epoch + 1, 0, 0.0, Sums()
-        return new
+        return self.records[known:]
 
     def _begin_averaging(self) -> None:
         """Average from here on where validation is worse than it was some epochs ago."""
