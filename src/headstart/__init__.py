@@ -6,10 +6,10 @@ The way of the data, one direction only::
     runs | estimators                an experiment is run and leaves a record; scikit-learn
     report                           one view of the results, rendered to HTML and PDF
     compare                          paired comparisons between models
-    train | predict | evaluate       the training loop; predictions; metrics with intervals
+    train | predict | evaluate       the one training loop; predictions; metrics with intervals
     heads                            linear and MLP heads, whole sweeps as one batch
     features                         frozen features, computed once by the fastest engine
-    data | backbones                 pictures and labels; pretrained networks that can be cut
+    data | backbones                 pictures, texts, sequences; networks that can be cut
     config                           the experiment file
     types, errors, _util             what everybody may use
 

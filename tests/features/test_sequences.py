@@ -308,9 +308,8 @@ def test_series_of_numbers_are_extracted_like_texts(store: FeatureStore) -> None
     random = np.random.default_rng(0)
     series = [random.normal(size=(n, 2)).astype("<f4") for n in (3, 1, 20, 9, 3)]
     samples = Samples([one.tobytes() for one in series])
-    backbone = load_backbone(
-        "headstart/lstm", weights="random", series=SeriesOptions(channels=2, max_length=20, hidden=8)
-    )
+    options = SeriesOptions(channels=2, max_length=20, hidden=8)
+    backbone = load_backbone("headstart/lstm", weights="random", series=options)
     done = get(samples, backbone, store, [4, 2, 0, 1, 3])
     for place, index in enumerate([4, 2, 0, 1, 3]):
         x = torch.from_numpy(np.pad(series[index], ((0, 0), (0, 1)), constant_values=1)[None])

@@ -1,4 +1,4 @@
-"""Averaged weights, penalties and steps of different size: what language models are trained with."""
+"""Averaged weights, penalties, steps of different size: what language models train with."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from train_tools import (
 from transformers import BertConfig, BertModel
 
 from headstart.backbones.recurrent import LanguageNetwork, RecurrentSpec
-from headstart.heads import build_head, HeadSpec, Tail, undecayed
+from headstart.heads import HeadSpec, Tail, build_head, undecayed
 from headstart.train import (
     Hyperparameters,
     LanguageSource,
@@ -194,7 +194,7 @@ def test_a_language_model_goes_on_bit_for_bit_wherever_it_was_stopped() -> None:
     records, outcomes = drain(steps)
     assert "average..steps" not in memory.all[0].tensors
     switch = next(i for i, s in enumerate(memory.all) if "average..steps" in s.tensors)
-    per_epoch = [r.step for r in records if r.split == "val"][0]
+    per_epoch = next(r.step for r in records if r.split == "val")
     assert 2 * per_epoch <= switch < 5 * per_epoch, "the switch has to lie in the middle"
     for step in (1, switch - 1, switch, switch + 1, switch + per_epoch, len(memory.all) - 2):
         _, again, resumed, ended = stop_and_go(make, memory.all[step], None)
@@ -214,7 +214,7 @@ def test_the_average_is_what_is_kept_and_averaging_moves_no_training_weight() ->
     val = [[r.loss for r in rs if r.split == "val"] for rs in (with_average, without)]
     assert val[0] != val[1]
     last = [s.under("model") for s in (one.all[-2], two.all[-2])]
-    assert_same(*({k: v for k, v in some.items()} for some in last))
+    assert_same(*last)
     assert not torch.equal(averaged.decoder.weight, plain.decoder.weight)
     assert averaged.decoder.weight is averaged.embedding.weight  # tied as before
 
@@ -244,14 +244,8 @@ def test_a_penalty_moves_weights_and_is_not_in_the_recorded_loss() -> None:
 
 def test_a_source_says_how_much_a_step_counts() -> None:
     class Paces(Batches):
-        at = 0
-
-        def train(self, epoch: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-            for self.at, batch in enumerate(self.batches):
-                yield batch
-
         def rate(self) -> float:
-            return (1.0, 0.25)[self.at]
+            return (1.0, 0.25)[self.taken - 1]
 
     z, y = torch.ones(4, 1), torch.tensor([1, 1, 1, 1])
     moved = []

@@ -83,7 +83,7 @@ def test_a_step_is_that_of_torchs_mean_squared_error() -> None:
         with torch.no_grad():
             for parameter in theirs.parameters():
                 assert parameter.grad is not None
-                parameter -= 0.1 * parameter.grad
+                parameter.sub_(0.1 * parameter.grad)
         assert records[0].loss == pytest.approx(loss.item(), rel=1e-6)
         for name, value in theirs.state_dict().items():
             torch.testing.assert_close(head.state_dict()[f"layers.0.{name}"][0], value)

@@ -26,8 +26,6 @@ class DataCommon(Strict):
     and test, a column), and where it has none, or lacks a part, 70 : 15 : 15."""
     seed: int = 0
     """Decides which sample goes where."""
-    fit: Literal["crop", "resize", "pad"] | None = None
-    """How a picture is brought to the backbone's size; null: as the backbone was trained."""
     max_bad_fraction: Share = 0.05
     """Refuse to run if more than this share of the pictures cannot be read."""
     duplicates: Literal["drop", "warn", "error"] = "drop"
@@ -43,7 +41,14 @@ class DataCommon(Strict):
     """Use at most this many pictures of each class and split (a seeded draw)."""
 
 
-class PathData(DataCommon):
+class PictureCommon(DataCommon):
+    """What every kind of data with pictures can say."""
+
+    fit: Literal["crop", "resize", "pad"] | None = None
+    """How a picture is brought to the backbone's size; null: as the backbone was trained."""
+
+
+class PathData(PictureCommon):
     """Pictures in a folder or archive: a folder per class, IDX files, a manifest, Tiny ImageNet."""
 
     kind: Literal["auto", "folder", "idx", "manifest", "tiny-imagenet"] = "auto"
@@ -114,7 +119,7 @@ class LanguageData(Strict):
     """Share of the training text, from its end, that validates where no file does."""
 
 
-class HuggingFaceData(DataCommon):
+class HuggingFaceData(PictureCommon):
     """A data set of the Hugging Face hub or saved by the `datasets` package."""
 
     kind: Literal["huggingface"]
@@ -130,7 +135,7 @@ class HuggingFaceData(DataCommon):
     """Column with the class; null: the only one of its type."""
 
 
-class TorchvisionData(DataCommon):
+class TorchvisionData(PictureCommon):
     """A data set that torchvision knows by name."""
 
     kind: Literal["torchvision"]
@@ -140,7 +145,7 @@ class TorchvisionData(DataCommon):
     """Folder with its files; --data on the command line wins."""
 
 
-class PackagedData(DataCommon):
+class PackagedData(PictureCommon):
     """Data that a Python package brings along."""
 
     kind: Literal["packaged"]

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from headstart.config.explain import Problem, shorten
+from headstart.config.goals import check_goal, goal_of
 from headstart.config.stages import check_stages
 from headstart.errors import nearest
 
@@ -19,8 +20,11 @@ _GRID_BY_OPTIMIZER = {
 }
 _METRICS = ("accuracy", "loss", "precision_macro", "recall_macro", "f1_macro")
 _TOP = ("top1", "top5")  # of a zero-shot part, among all classes of the pretrained classifier
-_REGRESSION = ("mse", "mae")
-_LANGUAGE = ("loss", "perplexity")
+_BY_GOAL: dict[str, tuple[str, ...]] = {
+    "classification": _METRICS,
+    "regression": ("mse", "mae"),
+    "language": ("perplexity", "loss"),
+}
 _PAIRED = ("speedup", "agreement", "gain")
 _RANGES = {
     "learning_rate": (0, math.inf, False),
@@ -65,14 +69,14 @@ def check_references(raw: dict[str, Any]) -> list[Problem]:
         problems += check_stages(where, part)
         problems += _idle_grid(where, part, parts)
         earlier.append(name)
-    goal = "regression" if _mapping(raw.get("data")).get("kind") == "sequence" else "classification"
+    goal = goal_of(raw)
     for index, comparison in enumerate(_list(raw.get("comparisons"))):
         for side in ("a", "b"):
             asked = _mapping(comparison).get(side)
             problems += _name(f"comparisons.{index}.{side}", asked, parts, "a part")
     for index, target in enumerate(_list(raw.get("targets"))):
         problems += _target(f"targets.{index}", _mapping(target), parts, goal)
-    problems += _kinds(raw, parts, backbones)
+    problems += check_goal(raw)
     split = _mapping(raw.get("data")).get("split")
     if isinstance(split, dict):
         problems += _split(split)
@@ -180,31 +184,6 @@ def _nesterov(where: str, part: dict[str, Any]) -> list[Problem]:
     return []
 
 
-def _kinds(raw: dict[str, Any], parts: dict[str, Any], backbones: dict[str, Any]) -> list[Problem]:
-    """Parts that want other data than there are, or a backbone where there is none."""
-    problems = []
-    kind = _mapping(raw.get("data")).get("kind")
-    regression, language = kind == "sequence", kind == "language"
-    for name, part in parts.items():
-        asked = _mapping(part).get("kind")
-        where = f"parts.{name}.kind"
-        if (asked == "language_model") != language and asked is not None:
-            expected = (
-                "language_model where data.kind is language"
-                if language
-                else "a part for samples with labels: data.kind is not language"
-            )
-            problems.append(Problem(where, repr(asked), expected))
-        elif regression and asked in ("zero_shot", "ensemble"):
-            problems.append(Problem(where, repr(asked), "a part that tells numbers, not classes"))
-        elif asked in ("model", "sweep", "zero_shot") and not backbones:
-            problems.append(Problem("backbones", "none", f"at least one, for parts.{name}"))
-        head = _mapping(_mapping(part).get("head")).get("kind")
-        if regression and head == "logistic":
-            problems.append(Problem(f"parts.{name}.head.kind", "'logistic'", "linear or mlp here"))
-    return problems
-
-
 def _target(where: str, target: dict[str, Any], parts: dict[str, Any], goal: str) -> list[Problem]:
     known_parts = [*parts, "recommended"] if target.get("against") is None else list(parts)
     problems = _name(f"{where}.part", target.get("part"), known_parts, "a part")
@@ -214,7 +193,10 @@ def _target(where: str, target: dict[str, Any], parts: dict[str, Any], goal: str
         return problems
     against = target.get("against")
     if metric in _PAIRED:
-        if against is None:
+        if goal == "language" or (goal == "regression" and metric == "agreement"):
+            expected = f"SPLIT.METRIC, such as test.{_BY_GOAL[goal][0]}: the data have no classes"
+            problems.append(Problem(f"{where}.metric", repr(metric), expected))
+        elif against is None:
             problems.append(Problem(f"{where}.against", None, f"the other part, for {metric}"))
         elif metric == "speedup":
             two = [_mapping(parts.get(str(n))) for n in (target.get("part"), against)]
@@ -227,11 +209,7 @@ def _target(where: str, target: dict[str, Any], parts: dict[str, Any], goal: str
         expected = "nothing: it is for " + ", ".join(_PAIRED)
         problems.append(Problem(f"{where}.against", repr(against), expected))
     asked = _mapping(parts.get(str(target.get("part"))))
-    names: tuple[str, ...] = _METRICS
-    if goal == "regression":
-        names = _REGRESSION
-    elif asked.get("kind") == "language_model":
-        names = _LANGUAGE
+    names = _BY_GOAL[goal]
     known = [f"{s}.{m}" for s in ("test", "val", "train") for m in names]
     if asked.get("kind") == "zero_shot":
         known = [f"test.{m}" for m in (*_METRICS, *_TOP)]

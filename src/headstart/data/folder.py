@@ -51,7 +51,7 @@ def open_folder(tree: Tree) -> Source:
         raise DataError(
             f"{tree.origin}: expected one folder per class with pictures in it "
             f"({', '.join(sorted(SUFFIXES))}), optionally inside train, val and test folders; "
-            f"found {_what_is_there(tree)}"
+            f"found {_what_is_there(tree)}{_texts_hint(tree)}"
         )
     classes = tuple(sorted({name for _, name, _ in labelled}, key=natural_key))
     position = {name: index for index, name in enumerate(classes)}
@@ -130,6 +130,11 @@ def _annotations(tree: Tree, folder: str) -> dict[str, str]:
     lines = tree.read(path).decode("utf-8", errors="replace").splitlines()
     cells = [line.split("\t") for line in lines if "\t" in line]
     return {file: name for file, name, *_ in cells}
+
+
+def _texts_hint(tree: Tree) -> str:
+    texts = any(path.lower().endswith(".txt") for path in tree.sizes)
+    return "; for texts set data.kind to text (check-data: --kind text)" if texts else ""
 
 
 def _what_is_there(tree: Tree) -> str:

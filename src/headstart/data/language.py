@@ -59,6 +59,10 @@ class Corpus:
     def describe(self) -> JsonDict:
         """Return what a reader of results needs to know of the data, as JSON-like values."""
         return {
+            "noun": "token",
+            "goal": "language",
+            "classes": [],
+            "left_out": [],
             "origin": self.origin,
             "files": dict(self.files),
             "fingerprint": self.fingerprint,

@@ -7,6 +7,7 @@ from headstart.evaluate.intervals import RESAMPLES
 from headstart.types import FloatArray, Score
 
 _FEWEST_BLOCKS = 20
+_LARGEST = 700.0  # nats: the exponential of more is no number
 
 
 def perplexity(nll: FloatArray, block: int = 512, seed: int = 0) -> dict[str, Score]:
@@ -23,7 +24,8 @@ def perplexity(nll: FloatArray, block: int = 512, seed: int = 0) -> dict[str, Sc
         seed: Decides the resamples.
 
     Returns:
-        ``loss`` (nats per token) and ``perplexity``, with 95% intervals.
+        ``loss`` (nats per token) and ``perplexity``, with 95% intervals; no perplexity is told as
+        more than e^700.
 
     Raises:
         ValueError: There is no token, or a figure is not a finite number.
@@ -47,7 +49,7 @@ def perplexity(nll: FloatArray, block: int = 512, seed: int = 0) -> dict[str, Sc
         means[i] = sums[chosen].sum() / counts[chosen].sum()
     value = float(sums.sum() / n)
     low, high = (float(end) for end in np.percentile(means, [2.5, 97.5]))
-    shown, lowest, highest = (float(np.exp(end)) for end in (value, low, high))
+    shown, lowest, highest = (float(np.exp(min(end, _LARGEST))) for end in (value, low, high))
     return {
         "loss": Score(value, low, high, n),
         "perplexity": Score(shown, lowest, highest, n),

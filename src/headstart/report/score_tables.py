@@ -23,6 +23,7 @@ from headstart.report.text import (
 from headstart.types import JsonDict
 
 _FEW_MEMBERS = 12
+_MOST_SETTINGS = 7  # columns of settings that fit beside the others on a page
 
 
 def scores(results: JsonDict, recommended: str | None) -> Table | None:
@@ -158,6 +159,9 @@ def models(results: JsonDict) -> Table | None:
     if len(keyed) > 1:
         used = [keyed.get(str(m.get("backbone")), str(m.get("backbone"))) for m in entries]
         columns.append((Column("Backbone"), used))
+    if len(keys) > _MOST_SETTINGS:
+        columns.append((Column("Settings"), _in_words(entries, names)))
+        keys = []
     for key in keys:
         texts = align(lookup.settings_text(entries, key))
         columns.append((Column(capital(names[key]), "right"), texts))
@@ -179,6 +183,19 @@ def models(results: JsonDict) -> Table | None:
         rows=tuple(Row(tuple(texts[i] for _, texts in columns)) for i in range(len(entries))),
         priority=3,
     )
+
+
+def _in_words(entries: Sequence[JsonDict], names: Mapping[str, str]) -> list[str]:
+    """Return each model's settings as one text: more of them than a page has columns for."""
+    columns = {key: lookup.settings_text(entries, key) for key in names}
+    return [
+        ", ".join(
+            f"{names[key]} {texts[i]}"
+            for key, texts in columns.items()
+            if texts[i] not in (MISSING, "none")
+        )
+        for i in range(len(entries))
+    ]
 
 
 def sweep(results: JsonDict, entry: JsonDict) -> Table:

@@ -11,7 +11,7 @@ from headstart.errors import RunError
 from headstart.evaluate import measure_diversity
 from headstart.predict import align, combine, fit_ensemble
 from headstart.runs.record import score_json
-from headstart.runs.result import SPLITS, PartResult
+from headstart.runs.result import PartResult
 from headstart.types import JsonDict, Predictions
 
 
@@ -42,7 +42,7 @@ def run_ensemble(
     found = [results[m] for m in members]
     ensemble = fit_ensemble(part.voting, members, [r.predictions["val"] for r in found])
     predictions: dict[str, Predictions] = {}
-    for split in SPLITS:
+    for split in dict.fromkeys(s for r in found for s in r.predictions):
         # Members that trained on different samples have no common training predictions.
         same = {frozenset(r.predictions[split].names) for r in found if split in r.predictions}
         if len(same) == 1 and all(split in r.predictions for r in found):

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from headstart.backbones.base import Backbone, SeriesOptions, TextOptions
 from headstart.backbones.registry import RUN_PREFIX, load_backbone
 from headstart.config import schema
@@ -15,6 +17,7 @@ from headstart.data.sequence import make_sequences
 from headstart.data.source import open_source
 from headstart.errors import ConfigError
 from headstart.predict import BackboneOptions
+from headstart.runs.record import EXPERIMENT_NAME
 from headstart.types import (
     Fit,
     InputSpec,
@@ -67,7 +70,7 @@ def samples_of(config: schema.Data, dataset: Dataset | None) -> Samples:
         channels = 2 if config.target == "adding" else 1
         return Samples("sequence", channels=channels, max_length=config.max_length)
     if has_pictures(config):
-        assert not isinstance(config, schema.LanguageData)
+        assert not isinstance(config, schema.LanguageData | schema.TextData)
         return Samples("picture", fit=config.fit)
     assert dataset is not None
     return Samples(dataset.noun)
@@ -199,16 +202,26 @@ def _run_folder(key: str, name: str, runs: Path) -> str:
     folders = [Path(run).expanduser()]
     if "/" not in run:
         # NAME-YYYYMMDD-HHMMSS and NAME-PROFILE-YYYYMMDD-HHMMSS: the latest first.
-        found = [p for p in runs.glob(f"{run}-*") if _STAMP.search(p.name)]
+        found = [p for p in runs.glob(f"{run}-*") if _STAMP.search(p.name) and _is_of(p, run)]
         folders += sorted(found, key=lambda p: _STAMP.findall(p.name)[-1], reverse=True)
     for folder in folders:
         if (folder / "models" / part / "part.json").is_file():
-            return f"{RUN_PREFIX}{folder}/{part}"
+            # Whole, so that a model that was trained on it is found from every folder.
+            return f"{RUN_PREFIX}{folder.resolve()}/{part}"
     raise ConfigError(
         f"backbones.{key}.name: expected the folder of a run, or a study with a finished run in "
         f"{runs}, with the part {part!r}; got {name!r}, and looked at "
         f"{', '.join(map(str, folders[:4]))}. Train it first: headstart run {Path(run).name}"
     )
+
+
+def _is_of(folder: Path, study: str) -> bool:
+    """Return whether a run is one of a study, for another's name may begin with the study's."""
+    try:
+        raw = yaml.safe_load((folder / EXPERIMENT_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    return isinstance(raw, dict) and raw.get("name") == study
 
 
 def build_backbone(
@@ -315,4 +328,9 @@ def _check_options(key: str, config: schema.BackboneConfig, samples: Samples) ->
         raise ConfigError(
             f"backbones.{key}.{wrong[0]}: expected nothing, for the data are {samples.noun}s; "
             f"for these there are {', '.join(own[samples.noun])}"
+        )
+    if samples.noun == "sequence" and config.pooling == "pooler":
+        raise ConfigError(
+            f"backbones.{key}.pooling: expected last, first, mean, max or attention, got 'pooler': "
+            "a recurrent network has no layer of that kind"
         )

@@ -197,7 +197,9 @@ def _train(
         average_after=part.average_after,
     )
     splits = bench.corpus.splits
-    total = part.epochs * (len(splits["train"]) + len(splits["val"]))
+    # The first word of each stream is not told by any before it.
+    streams = part.batch_size * (len(splits["train"]) // part.batch_size - 1)
+    total = part.epochs * (streams + len(splits["val"]) - 1)
     with bench.progress.task(f"{name}: training", total, "words") as task:
         records, outcomes = drain(fit(network, optimizer, Watched(source, task), plan, checkpoint))
     return records, outcomes[0]
@@ -269,6 +271,7 @@ def check_language(name: str, part: schema.LanguageModelPart, corpus: Corpus) ->
     Raises:
         ConfigError: There is no such network, or the text is too short for its batches.
     """
+    corpus.tokenizer()  # it is kept with the model: a library that is missing is told of now
     try:
         spec_of(part, len(corpus.vocabulary))
     except ConfigError as error:

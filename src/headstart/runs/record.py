@@ -21,6 +21,7 @@ from headstart.types import Estimates, JsonDict, Predictions, Score, StepRecord
 
 RESULTS_NAME = "results.json"
 RUN_NAME = "run.json"
+EXPERIMENT_NAME = "experiment.yaml"
 
 
 def new_run_folder(out: Path, experiment: Experiment, now: datetime.datetime) -> Path:
@@ -50,7 +51,7 @@ def write_experiment(folder: Path, experiment: Experiment) -> None:
     """Write the resolved experiment as YAML: running that file repeats the run."""
     raw = experiment.model_dump(mode="json", exclude_defaults=False)
     text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, width=100)
-    files.write_text(folder / "experiment.yaml", text)
+    files.write_text(folder / EXPERIMENT_NAME, text)
 
 
 def environment(device: str) -> JsonDict:

@@ -19,7 +19,6 @@ from headstart.train import Outcome
 from headstart.types import Estimates, JsonDict, Predictions, StepRecord
 
 DONE_NAME = "part.json"
-SPLITS = ("train", "val", "test")
 
 _PART: TypeAdapter[schema.Part] = TypeAdapter(schema.Part)
 

@@ -143,7 +143,7 @@ def resume(
             f"{folder}: expected the folder of a run ({record.RUN_NAME} is missing or damaged): "
             f"{error}"
         ) from error
-    study = _found_again(load_experiment(folder / "experiment.yaml"), about["working_folder"])
+    study = _found_again(load_experiment(folder / record.EXPERIMENT_NAME), about["working_folder"])
     prepared = Study.prepare(
         study,
         plan_parts(study, about["only"]),

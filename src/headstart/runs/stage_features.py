@@ -221,6 +221,8 @@ class StageFeatures:
             views=None if augmentation is None else augmentation.views,
             mixing=mixing,
             lengths=self._lengths,
+            # Nothing is ever stored of what comes before the network.
+            fill_up=stage.cut != INPUT and self._backbone.ragged(stage.cut),
         )
 
     def _stored_source(

@@ -356,7 +356,7 @@ def _compared(a: str, b: str, first: PartResult, second: PartResult) -> tuple[Js
 def _judged(difference: Score) -> str:
     verdict = "cannot be told apart" if difference.low <= 0 <= difference.high else "really differ"
     figures = (difference.value, difference.low, difference.high)
-    digits = 3 if abs(difference.value) >= 0.001 else 6
+    digits = 6 if 0 < abs(difference.value) < 0.001 else 3
     value, low, high = (f"{figure:+.{digits}f}" for figure in figures)
     return f"{value} ({low} to {high}): they {verdict}"
 

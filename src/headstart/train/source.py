@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from headstart._util.devices import full_float32
 from headstart._util.seeding import generator
 from headstart.data.loader import load_batches
-from headstart.types import Augmentation, FloatArray, ImageSet, IntArray, Spec, View
+from headstart.features.lengths import filled_up, padded_length
+from headstart.types import Augmentation, FloatArray, ImageSet, InputSpec, IntArray, Spec, View
 
 # Features up to this size are held on the device as one tensor; larger ones are gathered per batch.
 RESIDENT_BYTES = 4 << 30
@@ -286,6 +287,7 @@ class StandardSource:
         views: int | None = None,
         mixing: Mixing | None = None,
         lengths: IntArray | None = None,
+        fill_up: bool = False,
     ) -> None:
         """Prepare the batches.
 
@@ -305,6 +307,9 @@ class StandardSource:
             views: How many different draws there are, used in turn; None: a new one in each epoch.
             mixing: Blending of training pictures, or None.
             lengths: Length of each sample, [n], where batches are made by length.
+            fill_up: Whether batches of sequences are as long as those of stored ones, which are
+                filled up to a step of the ladder: what is drawn at random for each position, as
+                by dropout, is then the same.
         """
         self._images = images
         self._labels = torch.as_tensor(labels, device=device)
@@ -321,6 +326,7 @@ class StandardSource:
         self._views = views
         self._mixing = mixing
         self._lengths = lengths
+        self._fill_up = fill_up
 
     @property
     def steps_per_epoch(self) -> int:
@@ -355,7 +361,10 @@ class StandardSource:
         )
         done = 0
         for step, batch in enumerate(batches):
-            x = _laid_out(torch.from_numpy(batch).to(self._device))
+            filled = batch
+            if self._fill_up and not isinstance(self._spec, InputSpec):
+                filled = filled_up(batch, padded_length(batch.shape[1], self._spec.longest))
+            x = _laid_out(torch.from_numpy(filled).to(self._device))
             index = torch.as_tensor(rows[done : done + len(batch)], device=self._device)
             y = self._labels[index]
             done += len(batch)
