@@ -102,8 +102,8 @@ targets: [{part: b, metric: test.acuracy, value: high}, {part: b, metric: speedu
         "data.splt: expected a known key, this one is not; did you mean 'split'",
         "data.fit: expected one of crop, resize, pad, got 'crp'; did you mean 'crop'?",
         "backbones.main.wieghts: expected a known key, this one is not; did you mean 'weights'?",
-        "parts.a.kind: expected one of model, sweep, zero_shot, baseline, language_model, ensemble, got 'modle'; "
-        "did you mean 'model'?",
+        "parts.a.kind: expected one of model, sweep, zero_shot, baseline, language_model, "
+        "ensemble, got 'modle'; did you mean 'model'?",
         "parts.b.backbone: expected a key of backbones, got 'mian'; did you mean 'main'?",
         "parts.b.optimizer.kind: expected one of sgd, adam, adamw, rmsprop, got 'sgdd'",
         "parts.b.epochs: expected a number of at least 1, got 0",

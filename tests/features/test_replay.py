@@ -268,7 +268,6 @@ def test_memory_is_bounded_by_the_size_of_the_activations(
 
 def test_the_engines_of_both_parts_are_named(store: FeatureStore) -> None:
     backbone, images = TinyBackbone(), pictures(4)
-    shape = backbone.shape("conv")
     rows = truth(backbone, "conv", images)
     key = feature_key(backbone, "conv", "float32")
     with store.writer(key, engine="openvino", about={}) as writer:

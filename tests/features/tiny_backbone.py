@@ -99,7 +99,7 @@ class TinyBackbone:
         return {"input": whole, "conv": (4, height, width), "pooled": (6,)}[cut]
 
     def ragged(self, cut: str) -> bool:
-        return False
+        return cut not in ("input", *self.stages)
 
     def digest(self, cut: str) -> str:
         return self.digests()[cut]

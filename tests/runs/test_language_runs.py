@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,14 @@ from headstart.errors import ConfigError
 from headstart.evaluate import perplexity
 from headstart.predict import Predictor
 from headstart.runs.inputs import resolved
-from headstart.train import LanguageSource, token_nll
+from headstart.train import (
+    LanguageSource,
+    Optimizer,
+    ParameterGroup,
+    build_grouped_optimizer,
+    token_nll,
+)
+from headstart.train.optim import OptimizerKind
 
 STUDY = """
 name: words
@@ -149,6 +156,29 @@ def test_a_stopped_study_of_language_ends_as_one_that_never_was(
     assert found.keys() == expected.keys()
     assert "models/awd/language.safetensors" in found
     assert [name for name in expected if found[name] != expected[name]] == []
+
+
+@pytest.mark.parametrize("asked", ["weights", "all"])
+def test_biases_do_not_decay_where_weights_alone_shall(
+    corpus: Path, tmp_path: Path, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[ParameterGroup] = []
+
+    def build(kind: OptimizerKind, groups: Sequence[ParameterGroup], *args, **options) -> Optimizer:
+        seen.extend(groups)
+        return build_grouped_optimizer(kind, groups, *args, **options)
+
+    monkeypatch.setattr("headstart.runs.language.build_grouped_optimizer", build)
+    go(
+        tmp_path,
+        STUDY.format(corpus=corpus),
+        only=["awd"],
+        overrides=["parts.awd.epochs=1", f"parts.awd.optimizer.weight_decay_on={asked}"],
+    )
+    free = [p for group in seen if not group.decays for p in group.parameters]
+    assert len(free) == (5 if asked == "weights" else 0)  # two of each layer, the decoder's
+    assert all(p.dim() == 1 for p in free)
+    assert sum(len(group.parameters) for group in seen) == 10
 
 
 TEXTS = """

@@ -10,7 +10,7 @@ from train_tools import CLASSES, CPU, SPEC, Pictures, tiny_network
 
 from headstart.data.loader import load_batches
 from headstart.train import ArrayFeatures, CachedSource, FeatureSource, Mixing, StandardSource
-from headstart.train.source import epoch_order
+from headstart.train.order import epoch_order
 from headstart.types import Augmentation, View
 
 COUNT, TRAIN, BATCH = 40, 23, 5

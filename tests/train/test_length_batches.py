@@ -34,7 +34,7 @@ from headstart.train import (
     fit,
     predict_split,
 )
-from headstart.train.source import epoch_order, evaluation_order
+from headstart.train.order import epoch_order, evaluation_order
 
 
 class Series:

@@ -21,7 +21,7 @@ from headstart.train import (
     fit,
     predict_probabilities,
 )
-from headstart.train.source import epoch_order
+from headstart.train.order import epoch_order
 
 SPLITS = {"train": np.arange(101), "val": np.arange(101, 130), "test": np.arange(130, 160)}
 

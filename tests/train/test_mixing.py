@@ -7,7 +7,7 @@ from torch import Tensor
 
 from headstart._util.seeding import generator
 from headstart.train import Mixing
-from headstart.train.source import mix
+from headstart.train.mixing import mix
 
 COUNT, HEIGHT, WIDE = 6, 8, 16  # powers of two: shares of the pixels are exact in float32
 

@@ -1,19 +1,16 @@
 """Extracting frozen features: only what is missing, once, straight to the disk."""
 
-import math
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 
-from headstart._util.hashing import digest_bytes
 from headstart.backbones.base import Backbone
 from headstart.data.loader import load_batches
-from headstart.errors import DataError, EngineError
+from headstart.errors import EngineError
 from headstart.features.choose import (
     TOLERANCE,
     Choice,
@@ -24,16 +21,23 @@ from headstart.features.choose import (
     use_engine,
     use_torch,
 )
-from headstart.features.engine import Engine, EngineName, TorchEngine
-from headstart.features.key import Dtype, FeatureKey, feature_key
-from headstart.features.lengths import Ladder, filled_up, ladder
+from headstart.features.engine import EngineName, TorchEngine
+from headstart.features.key import Dtype, feature_key
+from headstart.features.lengths import Ladder, ladder
+from headstart.features.passes import (
+    Request,
+    Rows,
+    Unchanged,
+    computed,
+    computed_sequences,
+    noun,
+    replayed,
+)
 from headstart.features.replay import Source, find_source
 from headstart.features.store import FeatureStore, human_bytes
 from headstart.features.table import Features
 from headstart.features.upkeep import engines_folder, graphs_folder
-from headstart.types import FloatArray, ImageSet, InputSpec, IntArray, Progress, View
-
-_REPLAYED_BYTES = 64 * 1024**2  # activations that are read for one step of a replay, at most
+from headstart.types import ImageSet, IntArray, Progress, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,7 @@ def extract(
     for digest, index in zip(digests, indices, strict=True):
         first.setdefault(digest, int(index))
     networks = backbone.digests(cut)
-    request = _Request(
+    request = Request(
         images=images,
         backbone=backbone,
         cut=cut,
@@ -161,21 +165,6 @@ def extract(
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
-    images: ImageSet
-    backbone: Backbone
-    cut: str
-    key: FeatureKey
-    shape: tuple[int, ...]
-    store: FeatureStore
-    engine: EngineName | Literal["auto"]
-    device: torch.device
-    batch_size: int
-    workers: int
-    replayable: Mapping[str, str] | None  # digests of the cuts that may be gone on from
-
-
-@dataclass(frozen=True, slots=True)
 class _Work:
     extracted: int
     seconds: float
@@ -188,7 +177,7 @@ _NOTHING = _Work(0, 0.0, 0, ())
 
 
 def _extract_missing(
-    request: _Request, missing: Mapping[str, int], asked: int, progress: Progress
+    request: Request, missing: Mapping[str, int], asked: int, progress: Progress
 ) -> _Work:
     source = None
     if request.replayable is not None:
@@ -199,12 +188,12 @@ def _extract_missing(
         shape = (measured.mean(), *shape[1:])
     needed, free = request.store.check_room(len(missing), shape, request.key)
     title = _title(request)
-    todo = f"{len(missing):,} of {asked:,} {_noun(request)} to extract"
+    todo = f"{len(missing):,} of {asked:,} {noun(request)} to extract"
     if source is not None:
         title += f": replayed from {source.cut}"
         todo = (
             f"only {source.stages_left} of {source.stages_total} stages run for {len(missing):,} "
-            f"of {asked:,} {_noun(request)}"
+            f"of {asked:,} {noun(request)}"
         )
     progress.say(
         f"{title}: {todo}, {asked - len(missing):,} reused; needs {human_bytes(needed)} of disk, "
@@ -212,21 +201,21 @@ def _extract_missing(
     )
     if source is not None:
         return _replay(request, source, missing, progress)
-    images = _Unchanged(request.images, request.images.names, request.images.digests)
+    images = Unchanged(request.images, request.images.names, request.images.digests)
     if measured is not None:
         return _extract_sequences(request, images, missing, measured, progress)
     choice = _choose(request, images, list(missing.values()))
     for trial in choice.trials:
         progress.say(_describe(trial))
     start = time.perf_counter()
-    rows = _computed(request, images, missing, choice.engine, progress)
+    rows = computed(request, images, missing, choice.engine, progress)
     written = _store(request, rows, choice.engine.name)
     return _Work(len(missing), time.perf_counter() - start, written, choice.trials)
 
 
 def _extract_sequences(
-    request: _Request,
-    images: "_Unchanged",
+    request: Request,
+    images: Unchanged,
     missing: Mapping[str, int],
     measured: Ladder,
     progress: Progress,
@@ -238,53 +227,24 @@ def _extract_sequences(
         )
     start = time.perf_counter()
     engine = TorchEngine(request.backbone, request.cut, request.device)
-    rows = _computed_sequences(request, images, missing, measured, engine, progress)
+    rows = computed_sequences(request, images, missing, measured, engine, progress)
     written = _store(request, rows, engine.name)
     return _Work(len(missing), time.perf_counter() - start, written, ())
 
 
-def _computed_sequences(
-    request: _Request,
-    images: "_Unchanged",
-    missing: Mapping[str, int],
-    measured: Ladder,
-    engine: TorchEngine,
-    progress: Progress,
-) -> Generator[tuple[list[str], FloatArray], None, None]:
-    digests, positions = list(missing), list(missing.values())
-    with progress.task("extracting", len(missing), _noun(request)) as task:
-        for length, places in measured.groups().items():
-            at_once = engine.sequences_at_once(length)
-            step = max(request.batch_size // at_once, 1) * at_once
-            some = [positions[place] for place in places]
-            spec = request.backbone.input_spec
-            loaded = load_batches(images, some, spec, step, workers=request.workers)
-            start = 0
-            with closing(loaded) as batches:
-                for batch in batches:
-                    stop = start + len(batch)
-                    names = [images.names[position] for position in some[start:stop]]
-                    rows = _run(engine, filled_up(batch, length), request, names)
-                    yield [digests[place] for place in places[start:stop]], rows
-                    task.advance(len(batch))
-                    start = stop
-
-
 def _replay(
-    request: _Request, source: Source, missing: Mapping[str, int], progress: Progress
+    request: Request, source: Source, missing: Mapping[str, int], progress: Progress
 ) -> _Work:
     start = time.perf_counter()
     shape = tuple(request.backbone.shape(source.cut))
     stored = Features(source.index, list(missing), shape, source.key.dtype)
     engine = TorchEngine(request.backbone, request.cut, request.device, start=source.cut)
-    rows = _replayed(request, stored, missing, engine, source.cut, progress)
+    rows = replayed(request, stored, missing, engine, source.cut, progress)
     written = _store(request, rows, "+".join(sorted({*stored.engines, engine.name})))
     return _Work(len(missing), time.perf_counter() - start, written, (), source.cut)
 
 
-def _store(
-    request: _Request, computed: Generator[tuple[list[str], FloatArray], None, None], engine: str
-) -> int:
+def _store(request: Request, computed: Rows, engine: str) -> int:
     """Write rows as they are computed; return how many bytes that took."""
     about = {"backbone": request.backbone.name, "weights": request.backbone.weights.origin}
     with (
@@ -296,7 +256,7 @@ def _store(
     return writer.bytes_written
 
 
-def _choose(request: _Request, images: ImageSet, positions: Sequence[int]) -> Choice:
+def _choose(request: Request, images: ImageSet, positions: Sequence[int]) -> Choice:
     job = Job(
         backbone=request.backbone,
         cut=request.cut,
@@ -325,94 +285,7 @@ def _choose(request: _Request, images: ImageSet, positions: Sequence[int]) -> Ch
     return use_engine(request.engine, job, samples)
 
 
-def _computed(
-    request: _Request,
-    images: ImageSet,
-    missing: Mapping[str, int],
-    engine: Engine,
-    progress: Progress,
-) -> Generator[tuple[list[str], FloatArray], None, None]:
-    digests, positions = list(missing), list(missing.values())
-    # A multiple of what the engine computes at a time, so that only the last batch is filled up.
-    step = max(request.batch_size // engine.micro_batch, 1) * engine.micro_batch
-    loaded = load_batches(
-        images,
-        positions,
-        request.backbone.input_spec,
-        step,
-        workers=request.workers,
-        view=request.key.view,
-    )
-    start = 0
-    with (
-        closing(loaded) as batches,
-        progress.task("extracting", len(missing), _noun(request)) as task,
-    ):
-        for batch in batches:
-            stop = start + len(batch)
-            names = [images.names[position] for position in positions[start:stop]]
-            yield digests[start:stop], _run(engine, batch, request, names)
-            task.advance(len(batch))
-            start = stop
-
-
-def _replayed(
-    request: _Request,
-    stored: Features,
-    missing: Mapping[str, int],
-    engine: Engine,
-    start: str,
-    progress: Progress,
-) -> Generator[tuple[list[str], FloatArray], None, None]:
-    digests, positions = list(missing), list(missing.values())
-    at_once = min(request.batch_size, _REPLAYED_BYTES // (4 * math.prod(stored.shape)))
-    step = max(at_once // engine.micro_batch, 1) * engine.micro_batch
-    # Sequences of one length at a time: as they were computed.
-    groups = [np.arange(len(missing))]
-    if request.backbone.ragged(start):
-        groups = list(Ladder(stored.lengths).groups().values())
-    with progress.task("replaying", len(missing), _noun(request)) as task:
-        for group in groups:
-            for first in range(0, len(group), step):
-                places = group[first : first + step]
-                batch = stored.gather(places)
-                names = [request.images.names[positions[place]] for place in places]
-                yield [digests[p] for p in places], _run(engine, batch, request, names)
-                task.advance(len(batch))
-
-
-def _run(engine: Engine, batch: FloatArray, request: _Request, names: list[str]) -> FloatArray:
-    try:
-        rows = engine.run(batch)
-    except Exception as error:
-        # A foreign library with its own errors, from lack of memory to a lost device.
-        raise EngineError(
-            f"the engine {engine.name!r} failed on {len(batch)} {_noun(request)}, the first "
-            f"{names[0]!r} ({type(error).__name__}: {error}): what was extracted before is kept; "
-            "try another engine, a smaller input or a smaller network"
-        ) from error
-    got, expected = rows.shape[1:], request.shape
-    if request.backbone.ragged(request.cut):
-        got, expected = got[1:], expected[1:]
-    if got != expected:
-        raise EngineError(
-            f"{request.backbone.name} at {request.cut}: expected features of shape "
-            f"{request.shape}, the engine {engine.name!r} gave {rows.shape[1:]}"
-        )
-    finite = np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
-    if not finite.all():
-        raise EngineError(
-            f"{names[int(np.argmin(finite))]!r}: {request.backbone.name} at {request.cut} gives "
-            f"features that are not finite numbers (engine {engine.name!r}): are its weights whole?"
-        )
-    return rows
-
-
-def _noun(request: _Request) -> str:
-    return "pictures" if isinstance(request.backbone.input_spec, InputSpec) else "sequences"
-
-
-def _title(request: _Request) -> str:
+def _title(request: Request) -> str:
     view = "" if request.key.view is None else f", view {request.key.view.number}"
     return f"Features of {request.backbone.name} at {request.cut}{view}"
 
@@ -427,24 +300,3 @@ def _describe(trial: EngineTrial) -> str:
             f"(allowed {TOLERANCE:.0e})"
         )
     return ("  engine " if trial.chosen else "  not ") + ", ".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Unchanged:
-    """Pictures whose bytes are compared with their digests at each reading.
-
-    Features stored under the digest of other bytes would be wrong for ever.
-    """
-
-    images: ImageSet
-    names: Sequence[str]
-    digests: Sequence[str]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def read(self, index: int) -> bytes:
-        data = self.images.read(index)
-        if digest_bytes(data) != self.digests[index]:
-            raise DataError("has changed since the data set was scanned: repeat your command")
-        return data

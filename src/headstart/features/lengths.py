@@ -1,9 +1,9 @@
 """Sequences through a frozen network: grouped by length, so that little is spent on padding.
 
 Each sequence is filled up to a length of its own, the next of a fixed ladder, and computed with as
-many others as the ladder's step says: its features then depend on nothing but itself. Beyond 32 tokens
-that costs less than a quarter more than no padding at all, and about a tenth on average; padding
-everything to the longest costs a multiple.
+many others as the ladder's step says: its features then depend on nothing but itself. Beyond 32
+tokens that costs less than a quarter more than no padding at all, and about a tenth on average;
+padding everything to the longest costs a multiple.
 """
 
 from collections.abc import Mapping, Sequence

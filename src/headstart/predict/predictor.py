@@ -102,7 +102,13 @@ class Predictor:
         Raises:
             DataError: A sample cannot be read or decoded.
         """
-        return self.predict([self._read(sample) for sample in samples])
+        found = []
+        for position, sample in enumerate(samples):
+            try:
+                found.append(self._read(sample))
+            except DataError as error:
+                raise DataError(f"sample {position}: {error}") from error
+        return self.predict(found)
 
     @torch.inference_mode()
     def predict(self, samples: Sequence[bytes]) -> FloatArray:
@@ -148,9 +154,13 @@ class Predictor:
         """Return a sample's bytes; a plain word is a text to a model of texts, else a path."""
         if isinstance(sample, bytes):
             return sample
+        spec = self.model.input_spec
         if isinstance(sample, tuple):
+            if not isinstance(spec, TextSpec) or spec.pairs == "single":
+                noun = "text" if isinstance(spec, TextSpec) else "file"
+                raise DataError(f"expected one {noun}, got {len(sample)}: {sample!r:.60}")
             return pair_bytes(*sample)
-        if isinstance(self.model.input_spec, TextSpec) and isinstance(sample, str):
+        if isinstance(spec, TextSpec) and isinstance(sample, str):
             return text_bytes(sample)
         try:
             return Path(sample).read_bytes()

@@ -207,7 +207,8 @@ def load_model(folder: Path) -> TrainedModel:
         record["classes"] = tuple(record["classes"])
         return TrainedModel(SavedModel(**record), tensors)
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{folder / RECORD_NAME}: expected a model, but {error!r}") from error
+        found = f"{type(error).__name__}: {error}"
+        raise WeightsError(f"{folder / RECORD_NAME}: expected a model, but {found}") from error
 
 
 def _spec(raw: JsonDict, folder: Path) -> Spec:

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from headstart.backbones.base import Backbone
 from headstart.config import schema
 from headstart.data.dataset import Dataset
 from headstart.data.language import Corpus
-from headstart.errors import ConfigError, DataError
 from headstart.features.store import FeatureStore
 from headstart.predict import save_model
 from headstart.report.advice import advise
@@ -24,23 +23,22 @@ from headstart.report.load import SCHEMA_VERSION
 from headstart.runs import build, inputs, record, summary
 from headstart.runs.baseline import run_baseline
 from headstart.runs.bench import Bench, Memory, StoppableProgress, truncation_record
+from headstart.runs.checks import (
+    Loaded,
+    backbone_key,
+    check_data,
+    check_language_parts,
+    check_stages,
+    examples_of,
+)
 from headstart.runs.ensemble import run_ensemble
-from headstart.runs.language import LanguageBench, check_language, run_language
+from headstart.runs.language import LanguageBench, run_language
 from headstart.runs.part import run_part, train_rows
 from headstart.runs.result import PartResult, load_result, save_result
-from headstart.runs.staged import cuts_of
-from headstart.runs.zero_shot import check_zero_shot, run_zero_shot
+from headstart.runs.zero_shot import run_zero_shot
 from headstart.types import JsonDict, Progress, StepRecord
 
 CHECKPOINTS = "checkpoints"
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A backbone of the study, and the stage that heads read."""
-
-    backbone: Backbone
-    cut: str
 
 
 @dataclass(slots=True)
@@ -101,7 +99,7 @@ class Study:
         data = experiment.data
         if isinstance(data, schema.LanguageData):
             corpus = inputs.build_corpus(data)
-            _check_language(experiment, planned, corpus)
+            check_language_parts(experiment, planned, corpus)
             return cls(experiment, planned, device, corpus, {}, show, stop)
 
         def opened() -> Dataset:
@@ -127,9 +125,9 @@ class Study:
                 )
                 backbone.to(device)
                 loaded[key] = Loaded(backbone, cut)
-        _check_stages(experiment, planned, loaded)
+        check_stages(experiment, planned, loaded)
         dataset = opened() if first is None else first
-        _check_data(experiment, planned, loaded, dataset)
+        check_data(experiment, planned, loaded, dataset)
         return cls(experiment, planned, device, dataset, loaded, show, stop)
 
     def execute(self, folder: Path, about: JsonDict, started: float) -> JsonDict:
@@ -223,7 +221,7 @@ class Study:
             timing=study.timing,
             memory=self.memory,
             options=inputs.backbone_options(config, samples),
-            examples=_examples(study),
+            examples=examples_of(study),
         )
 
     def _samples(self) -> Dataset:
@@ -311,13 +309,6 @@ class Study:
         }
 
 
-def backbone_key(study: schema.Experiment, part: schema.Part) -> str | None:
-    """Return the key of a part's backbone: the first where it names none, None for an ensemble."""
-    if not isinstance(part, schema.TrainedPart | schema.ZeroShotPart):
-        return None
-    return part.backbone if part.backbone is not None else next(iter(study.backbones))
-
-
 def write_part(folder: Path, name: str, result: PartResult) -> None:
     """Write everything that a part leaves; the last file marks it as done.
 
@@ -368,63 +359,6 @@ def _loadable(study: schema.Experiment, key: str, planned: Sequence[str]) -> sch
     users = [study.parts[n] for n in planned if backbone_key(study, study.parts[n]) == key]
     scratch = all(isinstance(p, schema.TrainedPart) and p.from_scratch for p in users)
     return config.model_copy(update={"weights": "random"}) if scratch else config
-
-
-def _check_stages(
-    study: schema.Experiment, planned: Sequence[str], loaded: Mapping[str, Loaded]
-) -> None:
-    for name in planned:
-        part = study.parts[name]
-        key = backbone_key(study, part)
-        if isinstance(part, schema.TrainedPart) and key is not None:
-            if part.stages is None and not part.from_scratch:
-                continue
-            try:
-                cuts_of(part, loaded[key].backbone, loaded[key].cut)
-            except ConfigError as error:
-                raise ConfigError(f"parts.{name}.stages: {error}") from error
-
-
-def _check_language(study: schema.Experiment, planned: Sequence[str], corpus: Corpus) -> None:
-    for name in planned:
-        part = study.parts[name]
-        assert isinstance(part, schema.LanguageModelPart), "the configuration was checked"
-        check_language(name, part, corpus)
-
-
-def _examples(study: schema.Experiment) -> tuple[tuple[str, str | None], ...]:
-    return tuple((e, None) if isinstance(e, str) else (e[0], e[1]) for e in study.examples)
-
-
-def _check_examples(study: schema.Experiment, dataset: Dataset) -> None:
-    wanted = {"text": False, "pair": True}.get(dataset.noun)
-    for index, (_, second) in enumerate(_examples(study)):
-        if (second is not None) != wanted:
-            asked = {"text": "one text", "pair": "[first text, second text]"}
-            raise ConfigError(
-                f"examples.{index}: expected {asked.get(dataset.noun, 'nothing')}, for the data "
-                f"are {dataset.noun}s"
-            )
-
-
-def _check_data(
-    study: schema.Experiment,
-    planned: Sequence[str],
-    loaded: Mapping[str, Loaded],
-    dataset: Dataset,
-) -> None:
-    """Refuse, before any training, a part that wants what the data have not."""
-    _check_examples(study, dataset)
-    for name in planned:
-        part = study.parts[name]
-        if isinstance(part, schema.ZeroShotPart):
-            key = backbone_key(study, part)
-            assert key is not None
-            check_zero_shot(name, part, loaded[key].backbone, dataset)
-        try:
-            train_rows(dataset, part)
-        except DataError as error:
-            raise DataError(f"parts.{name}.labels_per_class: {error}") from error
 
 
 def _remove(folder: Path) -> None:

@@ -1,9 +1,12 @@
 """The training loop, one for every model.
 
 language    batches of running text
+order       in which order samples are visited
+mixing      MixUp and CutMix
 source      where the batches come from: stored features, or pictures through the frozen prefix
 optim       optimisers with one set of settings per member, or one learning rate per group
 schedule    how the learning rate changes
+plan        what the loop is told
 loop        the loop: yields one record per member, epoch and split
 keeper      who is best so far, who has stopped
 figures     losses, right answers and probabilities of logits
@@ -16,7 +19,8 @@ from headstart.train.checkpoint import Checkpoint, CheckpointFolder
 from headstart.train.figures import evaluate, predict_probabilities, predict_split
 from headstart.train.keeper import EarlyStopping, Outcome
 from headstart.train.language import LanguageSource, token_nll
-from headstart.train.loop import Precision, TrainPlan, drain, fit
+from headstart.train.loop import drain, fit
+from headstart.train.mixing import Mixing
 from headstart.train.optim import (
     Hyperparameters,
     Optimizer,
@@ -25,12 +29,12 @@ from headstart.train.optim import (
     build_grouped_optimizer,
     build_optimizer,
 )
+from headstart.train.plan import Precision, TrainPlan
 from headstart.train.schedule import ScheduleSpec, learning_rate_factor
 from headstart.train.source import (
     ArrayFeatures,
     CachedSource,
     FeatureSource,
-    Mixing,
     Paced,
     StandardSource,
 )

@@ -17,12 +17,12 @@ from headstart._util.devices import full_float32
 from headstart._util.seeding import generator
 from headstart.data.loader import load_batches
 from headstart.features.lengths import filled_up, padded_length
+from headstart.train.mixing import Mixing, mix
+from headstart.train.order import epoch_order, evaluation_order
 from headstart.types import Augmentation, FloatArray, ImageSet, InputSpec, IntArray, Spec, View
 
 # Features up to this size are held on the device as one tensor; larger ones are gathered per batch.
 RESIDENT_BYTES = 4 << 30
-
-_POOL = 64  # batches that are sorted by length together
 
 _PREFIX_BATCH = 32  # samples that go through the frozen network at a time
 
@@ -103,55 +103,6 @@ class Paced(Protocol):
     def rate(self) -> float:
         """Return the factor on the learning rate for the batch that was yielded last."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Mixing:
-    """Blending of pictures: MixUp, CutMix, or one of them at random for each batch.
-
-    Attributes:
-        mixup: Alpha of the Beta distribution that draws the share, or None for no MixUp.
-        cutmix: The same for CutMix.
-        classes: Number of classes.
-    """
-
-    mixup: float | None
-    cutmix: float | None
-    classes: int
-
-
-def epoch_order(
-    count: int, seed: int, epoch: int, lengths: IntArray | None = None, batch_size: int = 1
-) -> IntArray:
-    """Return the order in which an epoch visits `count` training samples: int64, shape [count].
-
-    Args:
-        count: Number of samples.
-        seed: Of the training.
-        epoch: From 1.
-        lengths: Length of each sample, [count], where samples of about one length shall come
-            together: then the samples are shuffled, shared out in pools of 64 batches, sorted by
-            length in each, cut into batches, and the batches are shuffled.
-        batch_size: Samples per batch.
-
-    Returns:
-        Positions from 0 to `count` - 1; where there is a short batch it is the last.
-    """
-    random = generator("order", seed, epoch)
-    order = random.permutation(count).astype(np.int64)
-    if lengths is None:
-        return order
-    pool = _POOL * batch_size
-    pools = [order[start : start + pool] for start in range(0, count, pool)]
-    ordered = np.concatenate([some[np.argsort(lengths[some], kind="stable")] for some in pools])
-    whole = count // batch_size
-    batches = ordered[: whole * batch_size].reshape(whole, batch_size)[random.permutation(whole)]
-    return np.concatenate([batches.reshape(-1), ordered[whole * batch_size :]])
-
-
-def evaluation_order(rows: IntArray, lengths: IntArray | None) -> IntArray | None:
-    """Return in which order a split is evaluated: positions in it, by length; None: as it is."""
-    return None if lengths is None else np.argsort(lengths[rows], kind="stable")
 
 
 class CachedSource:
@@ -375,41 +326,6 @@ class StandardSource:
                     [self._prefix(piece) for piece in torch.split(x, _PREFIX_BATCH)]
                 ).float()
             yield (z.reshape(len(z), -1) if self._flat else _laid_out(z)), y
-
-
-def mix(x: Tensor, y: Tensor, mixing: Mixing, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Blend each picture of a batch with another one.
-
-    Args:
-        x: Pictures, [b, 3, h, w].
-        y: Class indices, [b].
-        mixing: How.
-        random: Draws the method, the share and the partners.
-
-    Returns:
-        Pictures [b, 3, h, w], and shares of the classes, float32 [b, classes].
-
-    Source: Zhang et al., mixup (2018): λ from Beta(α, α), x = λ·x₁ + (1 - λ)·x₂; Yun et al., CutMix
-    (2019): a rectangle of share 1 - λ of the area, with λ corrected to the pixels it really has.
-    """
-    alphas = [a for a in (mixing.mixup, mixing.cutmix) if a is not None]
-    cut = mixing.cutmix is not None and (mixing.mixup is None or random.random() < 0.5)
-    share = float(random.beta(alphas[-1 if cut else 0], alphas[-1 if cut else 0]))
-    partner = torch.as_tensor(random.permutation(len(x)), device=x.device)
-    if cut:
-        height, width = x.shape[2:]
-        tall, wide = (round(n * (1 - share) ** 0.5) for n in (height, width))
-        top = int(random.integers(0, height - tall + 1))
-        left = int(random.integers(0, width - wide + 1))
-        box = (..., slice(top, top + tall), slice(left, left + wide))
-        other = x[partner]
-        x = x.clone()
-        x[box] = other[box]
-        share = 1 - tall * wide / (height * width)
-    else:
-        x = share * x + (1 - share) * x[partner]
-    one_hot = torch.nn.functional.one_hot(y, mixing.classes).float()
-    return x, share * one_hot + (1 - share) * one_hot[partner]
 
 
 def _laid_out(z: Tensor) -> Tensor:

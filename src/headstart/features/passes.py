@@ -1,0 +1,200 @@
+"""What an extraction computes: pictures, sequences by length, and activations gone on with.
+
+Each pass yields digests and rows; it does not know where they are kept.
+"""
+
+import math
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from headstart._util.hashing import digest_bytes
+from headstart.backbones.base import Backbone
+from headstart.data.loader import load_batches
+from headstart.errors import DataError, EngineError
+from headstart.features.engine import Engine, EngineName, TorchEngine
+from headstart.features.key import FeatureKey
+from headstart.features.lengths import Ladder, filled_up
+from headstart.features.store import FeatureStore
+from headstart.features.table import Features
+from headstart.types import FloatArray, ImageSet, InputSpec, Progress
+
+_REPLAYED_BYTES = 64 * 1024**2  # activations that are read for one step of a replay, at most
+
+Rows = Generator[tuple[list[str], FloatArray], None, None]
+"""Digests of some samples, and their features [n, *shape]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked of an extraction.
+
+    Attributes:
+        images: The encoded samples.
+        backbone: The network.
+        cut: Name of the stage after which it is cut.
+        key: Of the features.
+        shape: Of one sample's features; of the longest possible one for sequences.
+        store: Where features are kept.
+        engine: What computes, or ``auto``.
+        device: Where torch computes.
+        batch_size: How many samples are prepared for one step.
+        workers: Threads that decode.
+        replayable: Digests of the cuts that may be gone on from; None for no replay.
+    """
+
+    images: ImageSet
+    backbone: Backbone
+    cut: str
+    key: FeatureKey
+    shape: tuple[int, ...]
+    store: FeatureStore
+    engine: EngineName | Literal["auto"]
+    device: torch.device
+    batch_size: int
+    workers: int
+    replayable: Mapping[str, str] | None
+
+
+def noun(request: Request) -> str:
+    """Return what the samples are called."""
+    return "pictures" if isinstance(request.backbone.input_spec, InputSpec) else "sequences"
+
+
+def computed(
+    request: Request,
+    images: ImageSet,
+    missing: Mapping[str, int],
+    engine: Engine,
+    progress: Progress,
+) -> Rows:
+    """Compute pictures, decoded ahead by threads, in the order of the request."""
+    digests, positions = list(missing), list(missing.values())
+    # A multiple of what the engine computes at a time, so that only the last batch is filled up.
+    step = max(request.batch_size // engine.micro_batch, 1) * engine.micro_batch
+    loaded = load_batches(
+        images,
+        positions,
+        request.backbone.input_spec,
+        step,
+        workers=request.workers,
+        view=request.key.view,
+    )
+    start = 0
+    with (
+        closing(loaded) as batches,
+        progress.task("extracting", len(missing), noun(request)) as task,
+    ):
+        for batch in batches:
+            stop = start + len(batch)
+            names = [images.names[position] for position in positions[start:stop]]
+            yield digests[start:stop], _run(engine, batch, request, names)
+            task.advance(len(batch))
+            start = stop
+
+
+def replayed(
+    request: Request,
+    stored: Features,
+    missing: Mapping[str, int],
+    engine: Engine,
+    start: str,
+    progress: Progress,
+) -> Rows:
+    """Go on from stored activations of an earlier cut; sequences of one length at a time."""
+    digests, positions = list(missing), list(missing.values())
+    at_once = min(request.batch_size, _REPLAYED_BYTES // (4 * math.prod(stored.shape)))
+    step = max(at_once // engine.micro_batch, 1) * engine.micro_batch
+    # Sequences of one length at a time: as they were computed.
+    groups = [np.arange(len(missing))]
+    if request.backbone.ragged(start):
+        groups = list(Ladder(stored.lengths).groups().values())
+    with progress.task("replaying", len(missing), noun(request)) as task:
+        for group in groups:
+            for first in range(0, len(group), step):
+                places = group[first : first + step]
+                batch = stored.gather(places)
+                names = [request.images.names[positions[place]] for place in places]
+                yield [digests[p] for p in places], _run(engine, batch, request, names)
+                task.advance(len(batch))
+
+
+def _run(engine: Engine, batch: FloatArray, request: Request, names: list[str]) -> FloatArray:
+    try:
+        rows = engine.run(batch)
+    except Exception as error:
+        # A foreign library with its own errors, from lack of memory to a lost device.
+        raise EngineError(
+            f"the engine {engine.name!r} failed on {len(batch)} {noun(request)}, the first "
+            f"{names[0]!r} ({type(error).__name__}: {error}): what was extracted before is kept; "
+            "try another engine, a smaller input or a smaller network"
+        ) from error
+    got, expected = rows.shape[1:], request.shape
+    if request.backbone.ragged(request.cut):
+        got, expected = got[1:], expected[1:]
+    if got != expected:
+        raise EngineError(
+            f"{request.backbone.name} at {request.cut}: expected features of shape "
+            f"{request.shape}, the engine {engine.name!r} gave {rows.shape[1:]}"
+        )
+    finite = np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+    if not finite.all():
+        raise EngineError(
+            f"{names[int(np.argmin(finite))]!r}: {request.backbone.name} at {request.cut} gives "
+            f"features that are not finite numbers (engine {engine.name!r}): are its weights whole?"
+        )
+    return rows
+
+
+def computed_sequences(
+    request: Request,
+    images: "Unchanged",
+    missing: Mapping[str, int],
+    measured: Ladder,
+    engine: TorchEngine,
+    progress: Progress,
+) -> Rows:
+    """Compute sequences, those of one length on the ladder together, the longest first."""
+    digests, positions = list(missing), list(missing.values())
+    with progress.task("extracting", len(missing), noun(request)) as task:
+        for length, places in measured.groups().items():
+            at_once = engine.sequences_at_once(length)
+            step = max(request.batch_size // at_once, 1) * at_once
+            some = [positions[place] for place in places]
+            spec = request.backbone.input_spec
+            loaded = load_batches(images, some, spec, step, workers=request.workers)
+            start = 0
+            with closing(loaded) as batches:
+                for batch in batches:
+                    stop = start + len(batch)
+                    names = [images.names[position] for position in some[start:stop]]
+                    rows = _run(engine, filled_up(batch, length), request, names)
+                    yield [digests[place] for place in places[start:stop]], rows
+                    task.advance(len(batch))
+                    start = stop
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """Samples whose bytes are compared with their digests at each reading.
+
+    Features stored under the digest of other bytes would be wrong for ever.
+    """
+
+    images: ImageSet
+    names: Sequence[str]
+    digests: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, index: int) -> bytes:
+        """Return the encoded bytes of one sample, or say that they have changed."""
+        data = self.images.read(index)
+        if digest_bytes(data) != self.digests[index]:
+            raise DataError("has changed since the data set was scanned: repeat your command")
+        return data
