@@ -173,7 +173,7 @@ def test_what_is_going_to_happen_is_said_before(store: FeatureStore) -> None:
     )
     assert "of disk" in listener.said[0]
     assert listener.said[1] == "  engine torch: asked for"
-    assert listener.tasks == [("extracting", 7, "images")]
+    assert listener.tasks == [("extracting", 7, "pictures")]
     assert listener.advanced == 7
 
 

@@ -12,6 +12,7 @@ from headstart._util.progress import SilentProgress
 from headstart.backbones.base import Backbone
 from headstart.backbones.registry import load_backbone
 from headstart.features import extract as extract_module
+from headstart.features import passes
 from headstart.features.extract import Extraction, extract
 from headstart.features.key import feature_key
 from headstart.features.store import FeatureStore
@@ -103,7 +104,7 @@ def test_only_what_is_between_the_cuts_runs(store: FeatureStore) -> None:
         "Features of tiny at pooled: replayed from conv: only 1 of 2 stages run for 7 of 7 "
         "pictures, 0 reused; needs 4."
     )
-    assert listener.tasks == [("replaying", 7, "images")]
+    assert listener.tasks == [("replaying", 7, "pictures")]
     assert listener.advanced == 7
     assert result.engine == "torch"
     assert result.engine_report == ()
@@ -249,7 +250,7 @@ def test_memory_is_bounded_by_the_size_of_the_activations(
 ) -> None:
     backbone, images = TinyBackbone(), pictures(11)
     run(images, backbone, "conv", store)
-    monkeypatch.setattr(extract_module, "_REPLAYED_BYTES", 4 * 4 * 8 * 8 * 5)  # of five pictures
+    monkeypatch.setattr(passes, "_REPLAYED_BYTES", 4 * 4 * 8 * 8 * 5)  # of five pictures
     asked: list[int] = []
     gather = extract_module.Features.gather
 
