@@ -70,6 +70,8 @@ def test_too_long_a_text_loses_its_end_and_keeps_its_special_tokens():
         *([i, 1] for i in (0, 4, 5, 6, 2)),
         *([i, 2] for i in (10, 11, 2)),
     ]
+    other = pair_bytes("w10 w11", "w4 w5 w6 w7 w8 w9")
+    assert [i for i, _ in ids(other, pairs="together", max_length=8)] == [0, 10, 11, 2, 4, 5, 6, 2]
 
 
 def test_a_separate_pair_is_two_sequences_each_with_its_own_limit():

@@ -236,6 +236,10 @@ def test_ragged_shards_hold_no_padding_beyond_the_ladder(
     assert shapes == {(n, 17) for n in expected}
     stored = sum(path.stat().st_size for path in store.root.rglob("*.npy"))
     assert stored <= sum(expected) * 17 * 4 + 256 * len(shapes)
+    together = done.features.load()
+    for place, length in enumerate(expected):
+        np.testing.assert_array_equal(together[place, :length], row(done, place))
+        assert not together[place, length:].any()
     # What is asked for together is filled up to the longest of it and no further.
     short = [i for i, n in enumerate(expected) if n <= 24]
     assert done.features.gather(short).shape == (len(short), max(expected[i] for i in short), 17)

@@ -21,6 +21,7 @@ from headstart.data.encode import Lengths, measure_lengths
 from headstart.data.loader import load_batches
 from headstart.evaluate import time_prediction
 from headstart.features.extract import Extraction, extract
+from headstart.features.lengths import padded_length
 from headstart.features.store import FeatureStore
 from headstart.predict import BackboneOptions
 from headstart.runs.notebook import Notebook
@@ -128,8 +129,12 @@ class Bench:
         )
 
     def stored_bytes(self, backbone: Backbone, cut: str, samples: int) -> int:
-        """Return what the stored features of so many samples take."""
+        """Return what the stored features of so many samples take; of sequences: of mean length."""
         row = math.prod(backbone.shape(cut)) * np.dtype(self.cache.dtype).itemsize
+        spec, lengths = backbone.input_spec, self.lengths(backbone)
+        if lengths is not None and not isinstance(spec, InputSpec) and backbone.ragged(cut):
+            stored = [padded_length(int(n), spec.longest) for n in lengths]
+            return round(samples * row * float(np.mean(stored)) / spec.longest)
         return samples * int(row)
 
     def checkpoint(self, part: str, member: int, stage: int) -> CheckpointFolder:
