@@ -5,7 +5,9 @@ The regularised LSTM of Merity, Keskar, Socher, Regularizing and Optimizing LSTM
 Activations are [b, length, width] throughout.
 """
 
-from collections.abc import Mapping
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal, cast, final
 
@@ -132,15 +134,33 @@ class RecurrentLayer(nn.Module):
         # One mask for the whole batch and all its steps.
         recurrent = nn.functional.dropout(self.weight_hh, self.dropout_weight, self.training)
         weights = [self.weight_ih, recurrent, self.bias_ih, self.bias_hh]
+        # cuDNN goes back through a layer only in its training mode, and gradients pass through
+        # frozen layers too; without dropout of torch's own the two modes compute the same.
+        learning = self.training or torch.is_grad_enabled()
         # Biases, one layer, no dropout of torch's own, one direction, the batch first.
-        options = (True, 1, 0.0, self.training, False, True)
-        if self.cell == "lstm":
-            out, *after = torch.lstm(x, before, weights, *options)
-        elif self.cell == "gru":
-            out, *after = torch.gru(x, before[0], weights, *options)
-        else:
-            out, *after = torch.rnn_tanh(x, before[0], weights, *options)
+        options = (True, 1, 0.0, learning, False, True)
+        with _unpacked_weights(x):
+            if self.cell == "lstm":
+                out, *after = torch.lstm(x, before, weights, *options)
+            elif self.cell == "gru":
+                out, *after = torch.gru(x, before[0], weights, *options)
+            else:
+                out, *after = torch.rnn_tanh(x, before[0], weights, *options)
         return out, tuple(after)
+
+
+@contextlib.contextmanager
+def _unpacked_weights(x: Tensor) -> Iterator[None]:
+    """Accept that cuDNN copies the weights together at each call: some are dropped anew each time.
+
+    It would tell to call a method of torch.nn.RNN, which this layer is not.
+    """
+    if x.device.type != "cuda":
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous")
+        yield
 
 
 def locked_dropout(x: Tensor, share: float, training: bool) -> Tensor:

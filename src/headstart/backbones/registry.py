@@ -120,8 +120,8 @@ def load_backbone(
         return Chain(name, adapter.build(short, weights, seed, allow_network, options))
     if text is not None:
         raise ConfigError(
-            f"{name} does not read texts: leave out max_length, pooling, pairs, tokenizer and "
-            "strip_markup"
+            f"{name} takes pictures, and is asked to read texts (max_length, pooling, pairs, "
+            "tokenizer, strip_markup): choose packaged/minilm-l6 or transformers/NAME"
         )
     network = _adapter(library).build(short, weights, seed, allow_network)
     if fit is not None:
@@ -170,7 +170,10 @@ def _of_series(name: str, weights: str, seed: int, series: SeriesOptions | None)
     from headstart.backbones.recurrent_stages import build_series
 
     if series is None:
-        raise ConfigError(f"{name} reads sequences of numbers, and the data are others")
+        raise ConfigError(
+            f"{name} reads sequences of numbers, and the data are others: choose another backbone, "
+            "or data.kind: sequence"
+        )
     if weights != RANDOM:
         raise WeightsError(
             f"{name} has no published weights: use 'random', and train it (from_scratch: true)"

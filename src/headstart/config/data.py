@@ -27,9 +27,10 @@ class DataCommon(Strict):
     seed: int = 0
     """Decides which sample goes where."""
     max_bad_fraction: Share = 0.05
-    """Refuse to run if more than this share of the pictures cannot be read."""
+    """Refuse to run if more than this share of the samples cannot be read."""
     duplicates: Literal["drop", "warn", "error"] = "drop"
-    """What to do with training pictures that are, pixel for pixel, in validation or test too."""
+    """What to do with training samples that are, pixel for pixel or word for word, in validation or
+    test too."""
     small_classes: Literal["error", "drop"] = "error"
     """What to do with classes that have too few pictures to be in every split."""
     val_samples: Count | None = None
@@ -38,7 +39,7 @@ class DataCommon(Strict):
     exclude_classes: tuple[str, ...] = ()
     """Classes to leave out, such as BACKGROUND_Google."""
     limit_per_class: Count | None = None
-    """Use at most this many pictures of each class and split (a seeded draw)."""
+    """Use at most this many samples of each class and split (a seeded draw)."""
 
 
 class PictureCommon(DataCommon):

@@ -40,6 +40,9 @@ def check_goal(raw: dict[str, Any]) -> list[Problem]:
     if goal == "language" and raw.get("comparisons"):
         expected = "nothing: language models are compared by their perplexities and intervals"
         problems.append(Problem("comparisons", None, expected))
+    for key in ("examples", "backbones"):
+        if goal == "language" and raw.get(key):
+            problems.append(Problem(key, None, "nothing where data.kind is language"))
     return problems
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from headstart._util.imports import optional
+from headstart._util.progress import SilentProgress
 from headstart.data.augment import augment
 from headstart.data.image import decode, transform
 from headstart.data.text import decode_text, pair_of, strip_markup
@@ -16,6 +17,7 @@ from headstart.types import (
     ImageSet,
     InputSpec,
     IntArray,
+    Progress,
     SeriesSpec,
     Spec,
     TextSpec,
@@ -162,7 +164,10 @@ class Lengths:
 
 
 def measure_lengths(
-    samples: ImageSet, indices: Sequence[int] | IntArray, spec: TextSpec | SeriesSpec
+    samples: ImageSet,
+    indices: Sequence[int] | IntArray,
+    spec: TextSpec | SeriesSpec,
+    progress: Progress | None = None,
 ) -> Lengths:
     """Return how long samples are, in the order of `indices`.
 
@@ -170,25 +175,32 @@ def measure_lengths(
         samples: The encoded samples.
         indices: Which of them.
         spec: How they are prepared.
+        progress: Where to show how far it is, or None.
 
     Returns:
         The lengths.
 
     Raises:
-        DataError: A sample cannot be read; it is named.
+        DataError: A sample cannot be read, or there is nothing in it; it is named.
     """
     found: list[tuple[int, int]] = []
     texts = TextEncoder(spec) if isinstance(spec, TextSpec) else None
-    for index in indices:
-        try:
-            data = samples.read(int(index))
-            if texts is not None:
-                found.append(texts.lengths(data))
-            else:
-                assert isinstance(spec, SeriesSpec)
-                found.append((len(data) // (4 * spec.channels),) * 2)
-        except (DataError, OSError) as error:
-            raise DataError(f"{samples.names[int(index)]}: {error}") from error
+    shown = SilentProgress() if progress is None else progress
+    with shown.task("measuring lengths", len(indices), "samples") as task:
+        for index in indices:
+            try:
+                data = samples.read(int(index))
+                if texts is not None:
+                    length = texts.lengths(data)
+                else:
+                    assert isinstance(spec, SeriesSpec)
+                    length = (len(data) // (4 * spec.channels),) * 2
+                if not length[0]:
+                    raise DataError("there is no word in it")
+            except (DataError, OSError) as error:
+                raise DataError(f"{samples.names[int(index)]}: {error}") from error
+            found.append(length)
+            task.advance()
     table = np.array(found, dtype=np.int64).reshape(len(found), 2)
     return Lengths(table[:, 0], table[:, 1])
 

@@ -70,7 +70,9 @@ class Predictor:
         pictures = spec if isinstance(spec, InputSpec) else None
         backbone = load_backbone(
             model.backbone,
-            # Where nothing was frozen the file holds every weight: none need be found elsewhere.
+            # Where nothing was frozen the file holds every weight: none need be found elsewhere. Of
+            # a language model of another run the folder is needed all the same: it says how large
+            # the network is.
             weights="random" if model.cut == INPUT else model.backbone_weights,
             seed=model.backbone_seed,
             allow_network=allow_network,
@@ -114,8 +116,8 @@ class Predictor:
     def predict(self, samples: Sequence[bytes]) -> FloatArray:
         """Return class probabilities, or the values of a regression.
 
-        What is said of a sample does not depend on the others; texts are computed by length, so
-        that little is spent on padding, and come back in the order in which they were given.
+        What is said of a sample does not depend on the others but for rounding; texts are computed
+        by length, so that little is spent on padding, and come back in the order of `samples`.
 
         Args:
             samples: Bytes of n samples: encoded pictures (JPEG, PNG …), texts in UTF-8, pairs as

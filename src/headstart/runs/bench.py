@@ -95,7 +95,8 @@ class Bench:
 
     def lengths(self, backbone: Backbone) -> IntArray | None:
         """Return the length of each sample as a backbone gets it; None for pictures."""
-        return sample_lengths(self.dataset, backbone.input_spec, self.memory)
+        shown = StoppableProgress(self.progress, self.stop)
+        return sample_lengths(self.dataset, backbone.input_spec, self.memory, shown)
 
     def features(self) -> Extraction:
         """Return the frozen features of all samples; the first part that asks pays for them."""
@@ -165,7 +166,8 @@ class Bench:
         rows = np.asarray(self.dataset.splits["test"])[: self.timing.samples]
         if not self.timing.measure or not len(rows):
             return None
-        key = f"{self.backbone.name} {self.backbone.input_spec.describe()} {architecture}"
+        asked = f"{self.options.text} {self.options.series}"
+        key = f"{self.backbone.name} {self.backbone.input_spec.describe()} {asked} {architecture}"
         if key not in self.memory.timings:
             self.memory.timings[key] = self._time(network, rows)
         return self.memory.timings[key]
@@ -231,13 +233,16 @@ class Memory:
     lengths: dict[str, Lengths] = field(default_factory=dict)
 
 
-def sample_lengths(dataset: Dataset, spec: Spec, memory: Memory) -> IntArray | None:
+def sample_lengths(
+    dataset: Dataset, spec: Spec, memory: Memory, progress: Progress
+) -> IntArray | None:
     """Return the length of each sample as a network gets it; None for pictures.
 
     Args:
         dataset: The samples.
         spec: How they are prepared.
         memory: Where the answer is kept.
+        progress: Where to show how far it is.
 
     Returns:
         Tokens or steps, int64, shape [n].
@@ -246,15 +251,17 @@ def sample_lengths(dataset: Dataset, spec: Spec, memory: Memory) -> IntArray | N
         return None
     key = digest_json(spec.describe())
     if key not in memory.lengths:
-        memory.lengths[key] = measure_lengths(dataset, np.arange(len(dataset)), spec)
+        memory.lengths[key] = measure_lengths(dataset, np.arange(len(dataset)), spec, progress)
     return memory.lengths[key].kept
 
 
-def truncation_record(dataset: Dataset, spec: Spec, memory: Memory) -> JsonDict | None:
+def truncation_record(
+    dataset: Dataset, spec: Spec, memory: Memory, progress: Progress
+) -> JsonDict | None:
     """Return how much of the texts a network does not get to see; None where there are no texts."""
     if not isinstance(spec, TextSpec):
         return None
-    kept = sample_lengths(dataset, spec, memory)
+    kept = sample_lengths(dataset, spec, memory, progress)
     assert kept is not None
     whole = memory.lengths[digest_json(spec.describe())].whole
     return {

@@ -197,18 +197,6 @@ def early_stopping(config: schema.EarlyStoppingConfig | None) -> EarlyStopping |
 
 def settings_of(part: schema.TrainedPart) -> dict[str, object]:
     """Return everything that decides a model's training, flat, with dotted keys."""
-    flat: dict[str, object] = {}
-
-    def walk(prefix: str, value: object) -> None:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                walk(f"{prefix}.{key}" if prefix else key, inner)
-        elif isinstance(value, tuple | list) and any(isinstance(v, dict) for v in value):
-            for index, inner in enumerate(value):
-                walk(f"{prefix}.{index}", {k: v for k, v in inner.items() if v is not None})
-        else:
-            flat[prefix] = list(value) if isinstance(value, tuple) else value
-
     dumped = part.model_dump()
     if isinstance(part.head, schema.LogisticHead):
         dumped = {k: dumped[k] for k in ("head", "seed")}
@@ -223,7 +211,22 @@ def settings_of(part: schema.TrainedPart) -> dict[str, object]:
         *("kind", "extends", "title", "backbone", "grid", "select", "best_of"),
         *("mode", "labels_per_class"),
     }
-    for key, value in dumped.items():
-        if key not in structure:
-            walk(key, value)
+    return flattened({k: v for k, v in dumped.items() if k not in structure})
+
+
+def flattened(settings: Mapping[str, object]) -> dict[str, object]:
+    """Return nested settings flat, with dotted keys; lists of mappings count from 0."""
+    flat: dict[str, object] = {}
+
+    def walk(prefix: str, value: object) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                walk(f"{prefix}.{key}" if prefix else key, inner)
+        elif isinstance(value, tuple | list) and any(isinstance(v, dict) for v in value):
+            for index, inner in enumerate(value):
+                walk(f"{prefix}.{index}", {k: v for k, v in inner.items() if v is not None})
+        else:
+            flat[prefix] = list(value) if isinstance(value, tuple) else value
+
+    walk("", dict(settings))
     return flat

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from headstart.backbones.base import Backbone
+from headstart.backbones.base import POOLED, Backbone
 from headstart.config import schema
 from headstart.data.dataset import Dataset
+from headstart.data.encode import converter
 from headstart.data.language import Corpus
+from headstart.data.text import pair_bytes, text_bytes
 from headstart.errors import ConfigError, DataError
 from headstart.runs.language import check_language
 from headstart.runs.part import train_rows
@@ -36,13 +38,21 @@ def check_stages(
     for name in planned:
         part = study.parts[name]
         key = backbone_key(study, part)
-        if isinstance(part, schema.TrainedPart) and key is not None:
-            if part.stages is None and not part.from_scratch:
-                continue
+        if not isinstance(part, schema.TrainedPart) or key is None:
+            continue
+        trained: set[str] = set()
+        if part.stages is not None or part.from_scratch:
             try:
-                cuts_of(part, loaded[key].backbone, loaded[key].cut)
+                cuts = cuts_of(part, loaded[key].backbone, loaded[key].cut)
             except ConfigError as error:
                 raise ConfigError(f"parts.{name}.stages: {error}") from error
+            trained = {stage for cut in cuts for stage in cut.trained}
+        if study.backbones[key].pooling == "attention" and POOLED not in trained:
+            raise ConfigError(
+                f"backbones.{key}.pooling: expected a part that trains the stage {POOLED}, for "
+                f"attention is learnt there and is the mean until then; parts.{name} does not: "
+                f"give it a stage with trainable: [{POOLED}], or choose mean"
+            )
 
 
 def check_language_parts(study: schema.Experiment, planned: Sequence[str], corpus: Corpus) -> None:
@@ -56,6 +66,17 @@ def check_language_parts(study: schema.Experiment, planned: Sequence[str], corpu
 def examples_of(study: schema.Experiment) -> tuple[tuple[str, str | None], ...]:
     """Return the texts whose class is to be told, each with its second text or None."""
     return tuple((e, None) if isinstance(e, str) else (e[0], e[1]) for e in study.examples)
+
+
+def _encode_examples(study: schema.Experiment, backbone: Backbone) -> None:
+    if not study.examples:
+        return
+    convert = converter(backbone.input_spec)
+    for index, (first, second) in enumerate(examples_of(study)):
+        try:
+            convert(text_bytes(first) if second is None else pair_bytes(first, second))
+        except DataError as error:
+            raise ConfigError(f"examples.{index}: {error}") from error
 
 
 def _check_examples(study: schema.Experiment, dataset: Dataset) -> None:
@@ -77,6 +98,13 @@ def check_data(
 ) -> None:
     """Refuse, before any training, a part that wants what the data have not."""
     _check_examples(study, dataset)
+    if dataset.noun != "picture" and study.cache.engine not in ("auto", "torch"):
+        raise ConfigError(
+            f"cache.engine: expected auto or torch, for the data are {dataset.noun}s, got "
+            f"{study.cache.engine!r}"
+        )
+    for one in loaded.values():
+        _encode_examples(study, one.backbone)
     for name in planned:
         part = study.parts[name]
         if isinstance(part, schema.ZeroShotPart):

@@ -176,6 +176,9 @@ def _columns(config: schema.SampleData) -> dict[str, str] | None:
 def resolved(study: schema.Experiment, runs: Path) -> schema.Experiment:
     """Return a study whose backbones ``run:STUDY/PART`` name the folder of a run.
 
+    Other folders of networks and tokenizers are named from the root, too: what was trained on them
+    is then found from every folder.
+
     Args:
         study: The experiment.
         runs: Folder of all runs, in which the latest run of a study is looked for.
@@ -187,10 +190,29 @@ def resolved(study: schema.Experiment, runs: Path) -> schema.Experiment:
         ConfigError: There is no such run, or it has no such part.
     """
     backbones = {
-        key: config.model_copy(update={"name": _run_folder(key, config.name, runs)})
+        key: config.model_copy(
+            update={
+                "name": _whole(_run_folder(key, config.name, runs)),
+                "tokenizer": _whole_path(config.tokenizer),
+            }
+        )
         for key, config in study.backbones.items()
     }
     return study.model_copy(update={"backbones": backbones})
+
+
+def _whole(name: str) -> str:
+    """Return the name of a network in a folder with its path from the root."""
+    library, _, rest = name.partition("/")
+    if library == "transformers" and rest.startswith((".", "~")):
+        return f"transformers/{Path(rest).expanduser().resolve()}"
+    return name
+
+
+def _whole_path(text: str | None) -> str | None:
+    if text is None or not Path(text).expanduser().exists():
+        return text
+    return str(Path(text).expanduser().resolve())
 
 
 def _run_folder(key: str, name: str, runs: Path) -> str:
@@ -322,6 +344,11 @@ def _check_options(key: str, config: schema.BackboneConfig, samples: Samples) ->
         "pair": ("max_length", "pooling", "tokenizer", "strip_markup", "pairs"),
         "sequence": ("hidden", "layers", "pooling"),
     }
+    if config.name.startswith(RUN_PREFIX) and config.tokenizer is not None:
+        raise ConfigError(
+            f"backbones.{key}.tokenizer: expected nothing, for a language model of a run reads the "
+            "words that it learnt"
+        )
     every = sorted({name for names in own.values() for name in names})
     wrong = [n for n in every if n not in own[samples.noun] and getattr(config, n)]
     if wrong:

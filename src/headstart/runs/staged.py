@@ -61,7 +61,7 @@ def cuts_of(part: schema.TrainedPart, backbone: Backbone, head_cut: str) -> tupl
         asked = stage.trainable
         wanted = asked.last if isinstance(asked, schema.Last) else asked
         cut = cut_for(wanted, sizes, backbone.resolve(head_cut))
-        _check_shared(backbone, cut)
+        _check_shared(backbone, cut, stage.learning_rates)
         assert stage.optimizer is not None
         rates_of(
             (*cut.trained, "head"),
@@ -73,8 +73,8 @@ def cuts_of(part: schema.TrainedPart, backbone: Backbone, head_cut: str) -> tupl
     return tuple(cuts)
 
 
-def _check_shared(backbone: Backbone, cut: StageCut) -> None:
-    """Refuse to train a stage whose weights are also those of one that shall stay frozen."""
+def _check_shared(backbone: Backbone, cut: StageCut, rates: Mapping[str, float]) -> None:
+    """Refuse to part stages that are one set of weights: in what is trained, and how fast."""
     for group in shared_stages(backbone):
         chosen = [name for name in group if name in cut.trained]
         if chosen and len(chosen) < len(group):
@@ -82,6 +82,12 @@ def _check_shared(backbone: Backbone, cut: StageCut) -> None:
                 f"trainable: {backbone.name} has one set of weights for its stages {group[0]} … "
                 f"{group[-1]}: expected all of them or none, got {', '.join(chosen)}; use all, or "
                 f"[{group[0].partition('.')[0]}] and what follows"
+            )
+        apart = [name for name in rates if name in group[1:]]
+        if apart:
+            raise ConfigError(
+                f"learning_rates: {backbone.name} has one set of weights for its stages {group[0]} "
+                f"… {group[-1]}, so one rate, given to {group[0]}; got one for {apart[0]}"
             )
 
 

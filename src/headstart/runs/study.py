@@ -16,6 +16,7 @@ from headstart.backbones.base import Backbone
 from headstart.config import schema
 from headstart.data.dataset import Dataset
 from headstart.data.language import Corpus
+from headstart.errors import ConfigError
 from headstart.features.store import FeatureStore
 from headstart.predict import save_model
 from headstart.report.advice import advise
@@ -127,6 +128,11 @@ class Study:
                 loaded[key] = Loaded(backbone, cut)
         check_stages(experiment, planned, loaded)
         dataset = opened() if first is None else first
+        if first is None and dataset.noun != samples.noun:
+            raise ConfigError(
+                f"data: expected {samples.noun}s, for no text_column is given, got "
+                f"{dataset.noun}s: set data.text_column to the column with the text"
+            )
         check_data(experiment, planned, loaded, dataset)
         return cls(experiment, planned, device, dataset, loaded, show, stop)
 
@@ -262,7 +268,8 @@ class Study:
     def _backbone_record(self, key: str) -> JsonDict:
         record = _backbone_record(key, self.loaded[key].backbone, self.loaded[key].cut)
         spec = self.loaded[key].backbone.input_spec
-        cut_off = truncation_record(self._samples(), spec, self.memory)
+        shown = StoppableProgress(self.show, self.stop)
+        cut_off = truncation_record(self._samples(), spec, self.memory, shown)
         return record if cut_off is None else {**record, "truncation": cut_off}
 
     def _write_results(self, folder: Path, header: JsonDict, started: float) -> JsonDict:

@@ -101,7 +101,9 @@ def _training(result: PartResult) -> JsonDict:
         return {
             "from_scratch": part.kind == "language_model",
             "head": {"kind": part.kind},
-            "hyperparameters": {k: v for k, v in settings.items() if v not in ({}, None)},
+            "hyperparameters": build.flattened(
+                {k: v for k, v in settings.items() if v not in ({}, None)}
+            ),
             "labels_per_class": None,
             "seed": getattr(part, "seed", 0),
             "state": "diverged" if diverged else "complete",
@@ -150,7 +152,8 @@ def sweep_record(
         "title": part.title or name,
         "mode": result.mode,
         "axes": {key: list(values) for key, values in part.grid.items()},
-        "select": {"metric": part.select.metric, "split": "val"},
+        # A regression has no accuracy: its loss chooses.
+        "select": {"metric": "loss" if result.estimates else part.select.metric, "split": "val"},
         "members": [
             _member_record(member, index == best, train_count, val_count)
             for index, member in enumerate(result.members)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from headstart._util.devices import full_float32
 from headstart.train.keeper import Sums, Tally
 from headstart.train.source import FeatureSource
 from headstart.types import FloatArray, Goal
@@ -24,7 +25,8 @@ def predict_probabilities(model: nn.Module, batches: Iterator[tuple[Tensor, Tens
         float32, shape [M, n, classes]; rows sum to 1.
     """
     model.eval()
-    parts = [torch.softmax(model(z).float(), dim=-1).cpu() for z, _ in batches]
+    with full_float32():
+        parts = [torch.softmax(model(z).float(), dim=-1).cpu() for z, _ in batches]
     return np.asarray(torch.cat(parts, dim=1).numpy(), dtype=np.float32)
 
 
@@ -45,7 +47,8 @@ def predict_split(model: nn.Module, source: FeatureSource, split: str, goal: Goa
         found = predict_probabilities(model, source.split(split))
     else:
         model.eval()
-        parts = [model(z)[..., 0].float().cpu() for z, _ in source.split(split)]
+        with full_float32():
+            parts = [model(z)[..., 0].float().cpu() for z, _ in source.split(split)]
         found = np.asarray(torch.cat(parts, dim=1).numpy(), dtype=np.float32)
     order = source.order(split)
     if order is None:
@@ -75,7 +78,8 @@ def evaluate(
     model.eval()
     sums = Sums()
     for z, y in source.split(split):
-        logits = model(z).float()
+        with full_float32():
+            logits = model(z).float()
         if goal == "regression":
             sums.add(squared_sums(logits, y) / len(y), no_answers(logits), len(y))
         else:

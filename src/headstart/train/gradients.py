@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from headstart.train.state import load_own_state, own_state
+
 _FIRST_SCALE = 2.0**16
 _GROWTH_STEPS = 2000
 
@@ -93,7 +95,7 @@ class Average:
         # A parameter that two modules share has two names.
         named = model.named_parameters(remove_duplicate=False)
         self._learned = {name for name, p in named if p.requires_grad}
-        self._shadow = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        self._shadow = {k: v.detach().clone() for k, v in own_state(model).items()}
 
     @torch.no_grad()
     def update(self) -> None:
@@ -103,7 +105,7 @@ class Average:
             decay = 1 - 1 / self._steps
         else:
             decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
-        for name, value in self._model.state_dict().items():
+        for name, value in own_state(self._model).items():
             if name in self._learned:
                 self._shadow[name].lerp_(value, 1 - decay)
             else:
@@ -116,12 +118,12 @@ class Average:
         Yields:
             Nothing.
         """
-        own = {k: v.detach().clone() for k, v in self._model.state_dict().items()}
-        self._model.load_state_dict(self._shadow)
+        own = {k: v.detach().clone() for k, v in own_state(self._model).items()}
+        load_own_state(self._model, self._shadow)
         try:
             yield
         finally:
-            self._model.load_state_dict(own)
+            load_own_state(self._model, own)
 
     def state(self) -> dict[str, Tensor]:
         """Return what a checkpoint keeps."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from headstart.train.state import load_own_state, own_state
 from headstart.types import FloatArray, JsonDict
 
 Watched = Literal["loss", "accuracy"]
@@ -125,7 +126,7 @@ class Keeper:
         self._improved_at = np.zeros(members, dtype=np.int64)
         self._diverged: dict[int, str] = {}
         self._stopped: set[int] = set()
-        self._snapshot = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        self._snapshot = {k: v.detach().clone() for k, v in own_state(model).items()}
 
     @property
     def active(self) -> list[int]:
@@ -164,7 +165,7 @@ class Keeper:
 
     def restore(self) -> None:
         """Put each member's kept weights into the model."""
-        self._model.load_state_dict(self._snapshot)
+        load_own_state(self._model, self._snapshot)
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """Say how each member's training ended."""
@@ -213,7 +214,7 @@ class Keeper:
     def _copy(self, members: Sequence[int]) -> None:
         if not members:
             return
-        state = self._model.state_dict()
+        state = own_state(self._model)
         if len(members) == len(self._best):
             for name, value in state.items():
                 self._snapshot[name].copy_(value)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headstart._util.devices import full_float32
 from headstart._util.seeding import generator
 from headstart.backbones.recurrent import LanguageNetwork
 from headstart.errors import DataError
@@ -192,8 +193,9 @@ def token_nll(network: LanguageNetwork, source: LanguageSource, split: str) -> F
         float32, shape [tokens - 1].
     """
     network.eval()
-    pieces = [
-        torch.nn.functional.cross_entropy(network(z)[0].float(), y, reduction="none").cpu()
-        for z, y in source.split(split)
-    ]
+    with full_float32():
+        pieces = [
+            torch.nn.functional.cross_entropy(network(z)[0].float(), y, reduction="none").cpu()
+            for z, y in source.split(split)
+        ]
     return np.asarray(source.in_order(split, pieces).numpy(), dtype=np.float32)

@@ -30,6 +30,7 @@ from headstart.train.optim import Optimizer
 from headstart.train.plan import Penalized, Streams, TrainPlan
 from headstart.train.schedule import learning_rate_factor
 from headstart.train.source import FeatureSource, Paced
+from headstart.train.state import load_own_state, own_state
 from headstart.types import StepRecord
 
 _LOOK_EVERY = 25  # steps between two looks at whether the loss is finite, where looking must wait
@@ -300,7 +301,7 @@ class _Run:
         }
         if not self.done:
             groups |= {
-                "model": self.model.state_dict(),
+                "model": own_state(self.model),
                 "optimizer": self.optimizer.state(),
                 "sums": self.sums.state(),
                 "average": self.average.state() if self.average is not None else {},
@@ -327,7 +328,7 @@ class _Run:
         self._load_random_state(saved)
         if record["done"]:
             return  # the best weights are the model's
-        self.model.load_state_dict(saved.under("model"))
+        load_own_state(self.model, saved.under("model"))
         self.optimizer.load_state(saved.under("optimizer"))
         device = next(self.model.parameters()).device
         self.sums.load_state(saved.under("sums"), device)
