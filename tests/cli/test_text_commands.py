@@ -94,8 +94,7 @@ def test_numbers_are_told_by_their_squared_error_and_a_missed_target_is_an_exit_
     (tmp_path / "numbers.yaml").write_text(NUMBERS)
     done = headstart("run", "numbers.yaml")
     assert done.returncode == 0, done.stderr
-    assert "val mse" in title_line(done)
-    assert "test mse" in title_line(done)
+    assert "mean squared error" in done.stdout
     assert float(line_of(done, "gru")[2]) > 0
     assert float(line_of(done, "mean")[2]) > 0
     assert "squared error of gru minus that of mean" in done.stdout
@@ -113,7 +112,7 @@ def test_language_is_told_by_its_perplexity(corpus: Path, headstart: Command) ->
     (corpus / "words.yaml").write_text(WORDS)
     done = headstart("run", "words.yaml", "--data", str(corpus))
     assert done.returncode == 0, done.stderr
-    assert "test perplexity" in title_line(done)
+    assert ": perplexity" in done.stdout
     assert 1 < float(line_of(done, "small")[2]) < 100
     assert "target met: small test.perplexity" in done.stdout
     (folder,) = (corpus / "runs").iterdir()
@@ -134,7 +133,6 @@ def test_a_second_test_set_has_a_column_of_its_own(tmp_path: Path, headstart: Co
     (tmp_path / "texts.yaml").write_text(TEXTS)
     done = headstart("run", "texts.yaml", "--data", "texts.csv")
     assert done.returncode == 0, done.stderr
-    assert "test accuracy" in title_line(done)
     assert "test-odd" in title_line(done)
     cells = line_of(done, "chance")
     assert cells[2] == cells[4] == "0.500"

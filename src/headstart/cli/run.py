@@ -86,13 +86,14 @@ def _print_results(results: "JsonDict") -> None:
     console = Console()
     for problem in results["data"]["problems"]:
         console.print(f"[yellow]data:[/yellow] {escape(problem['text'])}", highlight=False)
-    table = Table(title=escape(results["experiment"]["title"]))
-    table.add_column("part", no_wrap=True)
     metric = _headline(results["models"])
+    words = {"accuracy": "", "mse": ": mean squared error", "perplexity": ": perplexity"}
+    table = Table(title=escape(results["experiment"]["title"] + words[metric]))
+    table.add_column("part", no_wrap=True)
     further = _further_sets(results["models"], metric)
     for name in (
-        f"val {metric}",
-        f"test {metric}",
+        "val",
+        "test",
         "95% interval",
         *further,
         "train s",
