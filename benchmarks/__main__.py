@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.stages import last_stage
+from benchmarks.texts import made, texts_by_length
 from headstart._util.devices import cpu_model, usable_cores
 from headstart.backbones.registry import load_backbone
 from headstart.features.choose import Job, choose_engine
@@ -116,6 +117,7 @@ def main() -> None:
         print(engine_against_torch(name), flush=True)
     print(last_stage("packaged/efficientnet-lite0", "pretrained", 600), flush=True)
     print(last_stage("timm/vgg16", "random", 400), flush=True)
+    print(texts_by_length(made(300)), flush=True)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ LABELLED = [key for key in DATA if key != "words"]
 
 def load(tmp_path: Path, data: str, parts: str, more: str = "", backbones: str = "") -> Experiment:
     path = tmp_path / "study.yaml"
-    networks = backbones or "{main: {name: some/network}}"
+    networks = backbones or ("{}" if data == "words" else "{main: {name: some/network}}")
     path.write_text(
         f"name: x\ntitle: X\ndata: {DATA[data]}\nbackbones: {networks}\nparts: {parts}\n{more}"
     )
@@ -48,8 +48,9 @@ def test_labelled_data_want_models_and_no_language_models(tmp_path: Path, data: 
 
 
 def test_running_text_wants_language_models_and_no_backbone(tmp_path: Path) -> None:
-    study = load(tmp_path, "words", "{a: {kind: language_model}}", backbones="{}")
+    study = load(tmp_path, "words", "{a: {kind: language_model}}")
     assert study.parts["a"].kind == "language_model"
+    assert study.backbones == {}
     for kind in ("model", "baseline", "zero_shot"):
         refused(
             tmp_path,
@@ -57,6 +58,22 @@ def test_running_text_wants_language_models_and_no_backbone(tmp_path: Path) -> N
             f"{{a: {{kind: {kind}}}}}",
             "parts.a.kind: expected language_model where data.kind is language",
         )
+
+
+@pytest.mark.parametrize(
+    ("more", "backbones", "line"),
+    [
+        ("examples: [a text]\n", "{}", "examples: expected nothing where data.kind is language"),
+        ("", "{main: {name: some/network}}", "backbones: expected nothing where data.kind is lang"),
+        ("comparisons: [{a: a, b: b}]\n", "{}", "comparisons: expected nothing: language models"),
+    ],
+)
+def test_what_would_be_ignored_beside_language_models_is_refused(
+    tmp_path: Path, more: str, backbones: str, line: str
+) -> None:
+    parts = "{a: {kind: language_model}, b: {kind: language_model}}"
+    assert load(tmp_path, "words", parts)
+    refused(tmp_path, "words", parts, line, more=more, backbones=backbones)
 
 
 def test_a_model_needs_a_backbone_and_a_baseline_does_not(tmp_path: Path) -> None:

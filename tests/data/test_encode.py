@@ -1,6 +1,7 @@
 """From bytes to what a network takes: tokens and their segments, steps of numbers, batches."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,6 +121,38 @@ def test_lengths_are_those_of_the_tokens_before_and_after_cutting():
     assert measure_lengths(numbers, [], SERIES).kept.shape == (0,)
     with pytest.raises(DataError, match=r"sample-0: .*pair of texts"):
         measure_lengths(texts, [0], spec(pairs="together"))
+
+
+@pytest.mark.parametrize(
+    ("data", "made"),
+    [
+        (b"  ", spec(special=False)),
+        (b"<br />", spec(special=False, strip_markup=True)),
+        (pair_bytes("", " "), spec(special=False, pairs="separately")),
+        (b"", SERIES),
+    ],
+)
+def test_a_sample_of_no_length_is_named_when_lengths_are_measured(data, made):
+    with pytest.raises(DataError, match="sample-1: there is no word in it"):
+        measure_lengths(Samples([pair_bytes("w5", "w6"), data]), [1], made)
+
+
+def test_measuring_lengths_shows_how_far_it_is():
+    class Watched:
+        def __init__(self):
+            self.tasks, self.done = [], 0
+
+        @contextmanager
+        def task(self, description, total, unit):
+            self.tasks.append((description, total, unit))
+            yield self
+
+        def advance(self, amount=1):
+            self.done += amount
+
+    shown = Watched()
+    measure_lengths(Samples([b"w5", b"w6 w7", b"w8"]), [0, 2], spec(), shown)
+    assert (shown.tasks, shown.done) == ([("measuring lengths", 2, "samples")], 2)
 
 
 def test_a_tokenizer_that_is_none_is_one_clear_error():

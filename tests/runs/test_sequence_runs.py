@@ -1,5 +1,6 @@
 """Studies of sequences of numbers: squared errors, a baseline, gains, saved models, stops."""
 
+import itertools
 import json
 import math
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from headstart.config import load_experiment
 from headstart.data.sequence import make_sequences
 from headstart.errors import ConfigError
 from headstart.predict import Predictor
+from headstart.runs.bench import Bench
 
 STUDY = """
 name: numbers
@@ -191,6 +193,39 @@ def test_standard_and_cached_regressions_are_the_same_mathematics(tmp_path: Path
     assert pair["weights_relative_difference"] < 1e-4
     assert abs(pair["mse_difference"]["value"]) < 1e-4
     assert pair["speedup"] is not None
+
+
+PARTS_OF_SIZES = """
+parts:
+  small: {kind: model, from_scratch: true, epochs: 1}
+  again: {kind: model, from_scratch: true, epochs: 1, seed: 1}
+  large: {kind: model, from_scratch: true, epochs: 1, backbone: large}
+  deep: {kind: model, from_scratch: true, epochs: 1, backbone: deep}
+"""
+
+
+def test_networks_of_other_sizes_are_timed_each_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = itertools.count(1)
+
+    def time(bench: Bench, network: object, rows: object) -> dict[str, float]:
+        del network, rows
+        return {"seconds": next(timed), "samples": 4, "images_per_second": bench.config.hidden}
+
+    monkeypatch.setattr(Bench, "_time", time)
+    study = f"""
+name: sizes
+title: Sizes
+data: {{kind: sequence, target: sum, train: 16, val: 4, test: 4}}
+backbones:
+  small: {{name: headstart/gru, weights: random, hidden: 4}}
+  large: {{name: headstart/gru, weights: random, hidden: 9}}
+  deep: {{name: headstart/gru, weights: random, hidden: 4, layers: 2}}
+{PARTS_OF_SIZES}"""
+    result = go(tmp_path, study)
+    found = {m["name"]: m["prediction"]["seconds"] for m in result.results["models"]}
+    assert found == {"small": 1, "again": 1, "large": 2, "deep": 3}
 
 
 def test_a_regression_that_diverges_is_told_and_another_recommended(tmp_path: Path) -> None:

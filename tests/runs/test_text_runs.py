@@ -19,7 +19,7 @@ from text_studies import (
 )
 
 from headstart import RunResult
-from headstart.errors import ConfigError, EngineError
+from headstart.errors import ConfigError
 from headstart.predict import load_model
 
 COUNTS = {"train": 60, "val": 20, "test": 24, "test-other": 16}
@@ -271,13 +271,6 @@ def test_a_report_says_how_much_a_limit_cut_off(study: Callable[..., RunResult])
     assert 0.3 * cut["texts"] < cut["truncated"] < cut["texts"]
     assert 0 < cut["tokens_lost"] < cut["tokens"]
     assert backbone["input"]["max_length"] == 10
-
-
-def test_an_engine_for_pictures_is_refused_before_any_training(
-    study: Callable[..., RunResult],
-) -> None:
-    with pytest.raises(EngineError, match="choose the engine 'torch' or 'auto'"):
-        study("cache: {engine: onnxruntime}\nparts: {probe: {kind: model, epochs: 1}}")
 
 
 @pytest.mark.parametrize(

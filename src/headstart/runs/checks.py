@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from headstart.backbones.base import POOLED, Backbone
 from headstart.config import schema
+from headstart.data.checks import probe_pair, probe_text
 from headstart.data.dataset import Dataset
 from headstart.data.encode import converter
 from headstart.data.language import Corpus
@@ -74,7 +75,14 @@ def _encode_examples(study: schema.Experiment, backbone: Backbone) -> None:
     convert = converter(backbone.input_spec)
     for index, (first, second) in enumerate(examples_of(study)):
         try:
-            convert(text_bytes(first) if second is None else pair_bytes(first, second))
+            # As of the data: the special tokens alone are no text, though a network takes them.
+            if second is None:
+                data = text_bytes(first)
+                probe_text(data)
+            else:
+                data = pair_bytes(first, second)
+                probe_pair(data)
+            convert(data)
         except DataError as error:
             raise ConfigError(f"examples.{index}: {error}") from error
 

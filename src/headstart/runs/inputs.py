@@ -41,12 +41,14 @@ class Samples:
         fit: How pictures are brought to a size where the backbone's configuration does not say.
         channels: Of sequences of numbers: numbers at each step.
         max_length: Of sequences of numbers: steps at most.
+        hint: Said behind the noun in errors, where another may have been meant.
     """
 
     noun: Noun
     fit: Fit | None = None
     channels: int = 0
     max_length: int = 0
+    hint: str = ""
 
 
 def has_pictures(config: schema.Data) -> bool:
@@ -71,7 +73,9 @@ def samples_of(config: schema.Data, dataset: Dataset | None) -> Samples:
         return Samples("sequence", channels=channels, max_length=config.max_length)
     if has_pictures(config):
         assert not isinstance(config, schema.LanguageData | schema.TextData)
-        return Samples("picture", fit=config.fit)
+        hub = isinstance(config, schema.HuggingFaceData)
+        hint = " (where they are texts, set data.text_column)" if hub else ""
+        return Samples("picture", fit=config.fit, hint=hint)
     assert dataset is not None
     return Samples(dataset.noun)
 
@@ -270,7 +274,7 @@ def build_backbone(
     if samples.noun not in taken:
         raise ConfigError(
             f"backbones.{key}.name: {config.name} takes {taken[0]}s, and the data are "
-            f"{samples.noun}s: choose another backbone, or data.kind"
+            f"{samples.noun}s{samples.hint}: choose another backbone, or data.kind"
         )
     cut = backbone.resolve(config.cut if config.cut is not None else backbone.stages[-1])
     if backbone.ragged(cut):
@@ -353,8 +357,8 @@ def _check_options(key: str, config: schema.BackboneConfig, samples: Samples) ->
     wrong = [n for n in every if n not in own[samples.noun] and getattr(config, n)]
     if wrong:
         raise ConfigError(
-            f"backbones.{key}.{wrong[0]}: expected nothing, for the data are {samples.noun}s; "
-            f"for these there are {', '.join(own[samples.noun])}"
+            f"backbones.{key}.{wrong[0]}: expected nothing, for the data are "
+            f"{samples.noun}s{samples.hint}; for these there are {', '.join(own[samples.noun])}"
         )
     if samples.noun == "sequence" and config.pooling == "pooler":
         raise ConfigError(
