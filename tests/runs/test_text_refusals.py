@@ -7,13 +7,13 @@ import datasets
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 from text_studies import go, tiny_network, write_pairs, write_texts
 
-from headstart.config import load_experiment
-from headstart.errors import ConfigError
+from headstart.config import load_experiment, schema
+from headstart.errors import ConfigError, DataError, HeadstartError, StoppedError
 from headstart.runs.inputs import Samples, build_backbone
+from headstart.runs.study import Study
 
 COUNTS = {"train": 24, "val": 8, "test": 8}
 SPLIT = "split: {train: 0.5, val: 0.25, test: 0.25}"
@@ -22,7 +22,8 @@ DATA = {
     "pairs": "{kind: text, path: pairs.csv}",
     "pictures": f"{{kind: auto, path: photos, {SPLIT}}}",
     "hub": f"{{kind: huggingface, name: hub, {SPLIT}}}",
-    "hub with column": f"{{kind: huggingface, name: hub, text_column: words, {SPLIT}}}",
+    "odd hub": f"{{kind: huggingface, name: odd, {SPLIT}}}",
+    "odd hub, column": f"{{kind: huggingface, name: odd, text_column: words, {SPLIT}}}",
 }
 RESNET = "{name: headstart/resnet20, weights: random}"
 BERT = "{name: transformers/./bert, max_length: 20}"
@@ -54,10 +55,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(8):
             pixels = random.integers(0, 256, (9, 9, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / "photos" / name / f"{number}.png")
-    values = {"words": [f"w5 w{i}" for i in range(24)], "kind": [i % 2 for i in range(24)]}
     kind = datasets.ClassLabel(names=["bad", "good"])
-    features = datasets.Features({"words": datasets.Value("string"), "kind": kind})
-    datasets.Dataset.from_dict(values, features=features).save_to_disk(folder / "hub")
+    for name, column in (("hub", "text"), ("odd", "words")):
+        values = {column: [f"w5 w{i}" for i in range(24)], "label": [i % 2 for i in range(24)]}
+        features = datasets.Features({column: datasets.Value("string"), "label": kind})
+        datasets.Dataset.from_dict(values, features=features).save_to_disk(folder / name)
     # What a run of language models leaves, as far as its name is looked up.
     (folder / "lm" / "models" / "plain").mkdir(parents=True)
     (folder / "lm" / "models" / "plain" / "part.json").write_text("{}")
@@ -67,16 +69,23 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def study(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., dict[str, object]]:
-    """Run a study in the place, and return the experiment that its folder keeps."""
+) -> Callable[..., schema.Experiment]:
+    """Prepare a study in the place, and return the experiment that its folder keeps."""
+
+    def stop(study: Study, *args: object) -> None:
+        del study, args
+        raise StoppedError("everything is prepared")
+
+    monkeypatch.setattr(Study, "execute", stop)
     monkeypatch.chdir(place)
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
 
-    def start(data: str, backbone: str, parts: str = MODEL, more: str = "") -> dict[str, object]:
+    def start(data: str, backbone: str, parts: str = MODEL, more: str = "") -> schema.Experiment:
         header = f"name: x\ntitle: X\ndata: {DATA[data]}\nbackbones: {{main: {backbone}}}\n"
-        rest = f"parts: {parts}\ntiming: {{measure: false}}\n{more}"
-        result = go(tmp_path, header + rest)
-        return yaml.safe_load((result.folder / "experiment.yaml").read_text())
+        with pytest.raises(StoppedError, match="everything is prepared"):
+            go(tmp_path, f"{header}parts: {parts}\n{more}")
+        (path,) = tmp_path.glob("runs/*/experiment.yaml")
+        return load_experiment(path)
 
     return start
 
@@ -85,8 +94,8 @@ def study(
 def refused(study: Callable[..., object], tmp_path: Path) -> Callable[..., str]:
     """Return the error of a study that does not even get a folder."""
 
-    def start(*args: str, **options: str) -> str:
-        with pytest.raises(ConfigError) as caught:
+    def start(*args: str, error: type[HeadstartError] = ConfigError, **options: str) -> str:
+        with pytest.raises(error) as caught:
             study(*args, **options)
         assert not (tmp_path / "runs").exists()
         return str(caught.value)
@@ -121,7 +130,7 @@ def test_attention_that_nobody_would_learn_is_refused(
     ],
 )
 def test_attention_that_a_part_learns_is_accepted(
-    study: Callable[..., dict[str, object]], parts: str
+    study: Callable[..., schema.Experiment], parts: str
 ) -> None:
     assert study("texts", ATTENTION, parts)
 
@@ -136,7 +145,7 @@ def test_one_set_of_weights_has_one_learning_rate(refused: Callable[..., str], n
 
 @pytest.mark.parametrize("name", ["layer.0", "layer", "embeddings"])
 def test_the_rate_of_shared_weights_is_given_to_the_first_or_to_all(
-    study: Callable[..., dict[str, object]], name: str
+    study: Callable[..., schema.Experiment], name: str
 ) -> None:
     assert study("texts", ALBERT, part(f"{{trainable: all, learning_rates: {{{name}: 0.01}}}}"))
 
@@ -195,15 +204,18 @@ def test_texts_of_the_hub_want_their_column_named(
     assert "set data.text_column" in refused("hub", backbone, parts)
 
 
-def test_texts_of_the_hub_with_their_column_named_are_read(
-    study: Callable[..., dict[str, object]],
+def test_texts_of_the_hub_in_an_unusual_column_want_it_named_too(
+    study: Callable[..., schema.Experiment], refused: Callable[..., str]
 ) -> None:
-    assert study("hub with column", BERT, BASELINE)
+    assert "set data.text_column" in refused("odd hub", BERT)
+    message = refused("odd hub", RESNET, error=DataError)
+    assert "data.text_column where the samples are texts, to one of: words: " in message
+    assert study("odd hub, column", BERT)
 
 
 @pytest.mark.parametrize("tokenizer", ["bert", "./bert/tokenizer.json", "../PLACE/bert"])
 def test_a_run_keeps_whole_paths_of_networks_and_tokenizers(
-    study: Callable[..., dict[str, object]],
+    study: Callable[..., schema.Experiment],
     place: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -211,19 +223,17 @@ def test_a_run_keeps_whole_paths_of_networks_and_tokenizers(
 ) -> None:
     tokenizer = tokenizer.replace("PLACE", place.name)
     backbone = f"{{name: transformers/./albert, tokenizer: {tokenizer}}}"
-    kept = study("texts", backbone, BASELINE)["backbones"]["main"]
-    assert kept["name"] == f"transformers/{place / 'albert'}"
-    assert kept["tokenizer"] == str((place / tokenizer).resolve())
+    kept = study("texts", backbone, BASELINE).backbones["main"]
+    assert kept.name == f"transformers/{place / 'albert'}"
+    assert kept.tokenizer == str((place / tokenizer).resolve())
     monkeypatch.chdir(tmp_path)
-    (path,) = tmp_path.glob("runs/*/experiment.yaml")
-    config = load_experiment(path).backbones["main"]
-    assert build_backbone("main", config, Samples("text"), allow_network=False)[1] == "pooled"
+    assert build_backbone("main", kept, Samples("text"), allow_network=False)[1] == "pooled"
 
 
 def test_names_that_are_no_paths_are_kept_as_they_are(
-    study: Callable[..., dict[str, object]],
+    study: Callable[..., schema.Experiment],
 ) -> None:
     backbone = "{name: transformers/albert-base-v2, tokenizer: packaged/minilm-l6}"
-    kept = study("texts", backbone, BASELINE)["backbones"]["main"]
-    assert kept["name"] == "transformers/albert-base-v2"
-    assert kept["tokenizer"] == "packaged/minilm-l6"
+    kept = study("texts", backbone, BASELINE).backbones["main"]
+    assert kept.name == "transformers/albert-base-v2"
+    assert kept.tokenizer == "packaged/minilm-l6"

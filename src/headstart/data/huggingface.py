@@ -222,9 +222,10 @@ def _column(
     if role in (found or features):
         return role
     listed = ", ".join(f"{name}: {feature}" for name, feature in features.items())
+    texts = ", or data.text_column where the samples are texts," if role == "image" else ""
     raise DataError(
         f"{origin}: cannot tell which column is the {role}; "
-        f"set data.{role}_column to one of: {listed}"
+        f"set data.{role}_column{texts} to one of: {listed}"
     )
 
 

@@ -16,7 +16,7 @@ def truncation(results: JsonDict) -> list[JsonDict]:
     Returns:
         One sentence per backbone that more than `MANY` of all texts were cut off for.
     """
-    said = []
+    said: dict[str, list[str]] = {}
     for entry in results.get("backbones") or ():
         cut = entry.get("truncation") or {}
         texts, truncated = cut.get("texts"), cut.get("truncated")
@@ -31,6 +31,6 @@ def truncation(results: JsonDict) -> list[JsonDict]:
             lost = percent((cut.get("tokens_lost") or 0) / cut["tokens"])
             text += f", and {lost} of all tokens were lost"
         text += ". Raise max_length, as far as the network and the time allow."
-        rows = [f"backbones/{entry.get('key')}/truncation"]
-        said.append({"topic": "data", "text": text, "rows": rows})
-    return said
+        # One network under two keys, pooled in two ways say, is told of once.
+        said.setdefault(text, []).append(f"backbones/{entry.get('key')}/truncation")
+    return [{"topic": "data", "text": text, "rows": rows} for text, rows in said.items()]

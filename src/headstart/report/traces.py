@@ -9,6 +9,7 @@ from headstart.report.style import INK, MUTED, NARROW_INCHES, TRAIN, VAL, WIDE_I
 from headstart.report.text import setting
 
 _LOG_SPAN = 10.0  # a loss that spans more than a decade gets a logarithmic axis
+_FEW_DECADES = 2.5
 _COLOURS = (TRAIN, VAL, INK, MUTED)
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)))
 _LETTERS = 28
@@ -37,6 +38,9 @@ def losses(figure: Any, plot: TracePlot, narrow: bool) -> None:
     known = [y for series in plot.series for _, y in series.points]
     if min(known) > 0 and max(known) / min(known) > _LOG_SPAN:
         axes.set_yscale("log")
+        # Within two decades the powers of ten alone would leave one number or two.
+        few = math.log10(max(known) / min(known)) < _FEW_DECADES
+        axes.yaxis.get_major_locator().set_params(subs=(1.0, 2.0, 5.0) if few else (1.0,))
         axes.yaxis.set_major_formatter(lambda value, _: setting(float(f"{value:.3g}")))
         axes.minorticks_off()
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
