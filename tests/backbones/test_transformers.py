@@ -358,7 +358,7 @@ def test_options_of_pictures_and_of_texts_do_not_mix(folder: Path) -> None:
         load_backbone(name, fit="pad")
     with pytest.raises(ConfigError, match=r"image_size: .* reads texts"):
         load_backbone(name, image_size=32)
-    with pytest.raises(ConfigError, match="headstart/dcnn does not read texts"):
+    with pytest.raises(ConfigError, match="headstart/dcnn takes pictures"):
         load_backbone("headstart/dcnn", weights="random", text=TextOptions())
 
 

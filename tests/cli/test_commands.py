@@ -76,7 +76,7 @@ def test_validate_says_all_that_is_wrong_and_exits_with_2(tmp_path: Path) -> Non
     done = headstart("validate", str(path))
     assert done.returncode == 2
     assert "data.pth" in done.stderr
-    assert "backbones: expected at least 1" in done.stderr
+    assert "parts: expected at least 1" in done.stderr
     assert "Traceback" not in done.stderr
     assert headstart("validate", "flowers-mobilenetv2").stdout.count("valid, 4 parts") == 3
 

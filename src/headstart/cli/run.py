@@ -99,7 +99,8 @@ def _print_results(results: "JsonDict") -> None:
         "train s",
         "extract s",
     ):
-        table.add_column(name, justify="right", no_wrap=True)
+        # A terminal that is too narrow cuts the names of parts, never a figure.
+        table.add_column(name, justify="right", no_wrap=True, min_width=max(len(name), 5))
     for model in results["models"]:
         whole = sum(stage["wall_seconds"] for stage in model["stages"])
         extraction = sum(stage["extraction_seconds"] for stage in model["stages"])
