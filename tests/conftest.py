@@ -1,5 +1,7 @@
 """What every test shares: its own cache, no network."""
 
+from collections.abc import Iterator
+
 import pytest
 
 
@@ -8,3 +10,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     """Give each test an empty cache, and no way to a hub."""
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Leave the other cores to the other tests: threads that wait for each other are slow."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

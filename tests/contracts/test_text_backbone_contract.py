@@ -1,7 +1,6 @@
 """What every backbone that reads texts promises, against the library's own model."""
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +15,8 @@ from headstart.backbones.base import INPUT, Backbone, TextOptions
 from headstart.backbones.parts import shared_stages
 from headstart.backbones.registry import load_backbone
 from headstart.errors import ConfigError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SIZES = {
     "hidden_size": 16,
@@ -91,14 +92,6 @@ class Subject:
             inputs["token_type_ids"] = torch.tensor([types])
         with torch.no_grad():
             return cast(torch.Tensor, self.model(**inputs).last_hidden_state[0])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.kind)

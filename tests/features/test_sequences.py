@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from headstart.features.lengths import filled_up, ladder, padded_length, rows_at
 from headstart.features.plan import estimate
 from headstart.features.store import FeatureStore
 from headstart.types import FloatArray, TextSpec
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
 LONGEST = 80
@@ -63,14 +65,6 @@ def texts(count: int, seed: int = 0, longest: int = 70) -> Samples:
     lengths[:2] = longest, 1
     words = [[f"w{i}" for i in random.integers(5, 30, n)] for n in lengths]
     return Samples([" ".join(some).encode() for some in words])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

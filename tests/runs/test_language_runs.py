@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,8 @@ from headstart.train import (
     token_nll,
 )
 from headstart.train.optim import OptimizerKind
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 STUDY = """
 name: words
@@ -84,14 +86,6 @@ targets:
   - {{part: plain, metric: test.perplexity, op: "<=", value: 20}}
   - {{part: recommended, metric: test.loss, op: "<=", value: 3}}
 """
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

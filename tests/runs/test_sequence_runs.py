@@ -3,7 +3,6 @@
 import itertools
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,8 @@ from headstart.data.sequence import make_sequences
 from headstart.errors import ConfigError
 from headstart.predict import Predictor
 from headstart.runs.bench import Bench
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 STUDY = """
 name: numbers
@@ -61,14 +62,6 @@ targets:
   - {part: whole, metric: gain, against: mean, value: 0.5}
   - {part: mean, metric: gain, against: whole, value: 0.0}
 """
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

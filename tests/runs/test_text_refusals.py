@@ -1,19 +1,20 @@
 """What a study of texts is refused for: before anything is trained, in words that help."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from text_studies import go, tiny_network, write_pairs, write_texts
+from text_studies import go, write_place
 
 from headstart.config import load_experiment, schema
 from headstart.errors import ConfigError, DataError, HeadstartError, StoppedError
 from headstart.runs.inputs import Samples, build_backbone
 from headstart.runs.study import Study
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 COUNTS = {"train": 24, "val": 8, "test": 8}
 SPLIT = "split: {train: 0.5, val: 0.25, test: 0.25}"
@@ -33,22 +34,10 @@ MODEL = "{a: {kind: model, epochs: 1}}"
 BASELINE = "{a: {kind: baseline}}"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with texts, pairs, photos, a data set of the hub, a BERT and an ALBERT."""
-    folder = tmp_path_factory.mktemp("place")
-    write_texts(folder / "texts.csv", COUNTS)
-    write_pairs(folder / "pairs.csv", COUNTS)
-    tiny_network(folder / "bert")
-    tiny_network(folder / "albert", "albert")
+    folder = write_place(tmp_path_factory.mktemp("place"), COUNTS)
     random = np.random.default_rng(0)
     for name in ("red", "green"):
         (folder / "photos" / name).mkdir(parents=True)

@@ -1,7 +1,7 @@
 """Studies of texts: the ways of training are one, whatever is stored, stopped or beside it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,16 @@ from text_studies import (
     go,
     model_of,
     stop_and_resume,
-    tiny_network,
     what_lasts,
-    write_pairs,
+    write_place,
     write_texts,
 )
 
 from headstart import RunResult
 from headstart.errors import ConfigError
 from headstart.predict import load_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 COUNTS = {"train": 60, "val": 20, "test": 24, "test-other": 16}
 HEADER = """
@@ -33,23 +34,10 @@ timing: {{measure: false}}
 """
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table of texts, one of pairs, and a BERT and an ALBERT of a few thousand numbers."""
-    folder = tmp_path_factory.mktemp("place")
-    write_texts(folder / "texts.csv", COUNTS)
-    write_pairs(folder / "pairs.csv", COUNTS)
-    tiny_network(folder / "bert")
-    tiny_network(folder / "albert", "albert")
-    return folder
+    return write_place(tmp_path_factory.mktemp("place"), COUNTS)
 
 
 @pytest.fixture

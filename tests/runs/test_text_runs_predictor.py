@@ -3,13 +3,12 @@
 import csv
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from text_studies import go, tiny_network, write_pairs, write_texts
+from text_studies import go, tiny_network, write_place
 
 from headstart import RunResult
 from headstart.backbones.registry import load_backbone
@@ -25,6 +24,8 @@ from headstart.predict import (
     trained_tensors,
 )
 from headstart.runs.result import read_predictions
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
 COUNTS = {"train": 32, "val": 12, "test": 40}
@@ -57,22 +58,9 @@ PARTS = ("probe", "tuned", "albert", "scratch", "attending")
 WAYS = {"single": ("texts", ""), "together": ("pairs", ""), "separately": ("pairs", "separately")}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    write_texts(folder / "texts.csv", COUNTS)
-    write_pairs(folder / "pairs.csv", COUNTS)
-    tiny_network(folder / "bert")
-    tiny_network(folder / "albert", "albert")
-    return folder
+    return write_place(tmp_path_factory.mktemp("place"), COUNTS)
 
 
 @pytest.fixture(scope="module")

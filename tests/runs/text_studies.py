@@ -84,6 +84,15 @@ def write_pairs(path: Path, counts: dict[str, int], seed: int = 0) -> Path:
     return path
 
 
+def write_place(folder: Path, counts: dict[str, int]) -> Path:
+    """Write a table of texts, one of pairs, and a BERT and an ALBERT of a few thousand numbers."""
+    write_texts(folder / "texts.csv", counts)
+    write_pairs(folder / "pairs.csv", counts)
+    tiny_network(folder / "bert")
+    tiny_network(folder / "albert", "albert")
+    return folder
+
+
 def write_corpus(folder: Path, lines: int = 60, seed: int = 0) -> Path:
     """Write running text in WikiText's layout: each word is mostly followed by the same one."""
     random = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from headstart.data.image import SUFFIXES
 from headstart.data.rows import Row, Samples, Source
-from headstart.data.tree import Tree, natural_key, without_single_top
+from headstart.data.tree import Tree, natural_key, what_is_there, without_single_top
 from headstart.errors import DataError
 
 SPLIT_NAMES = {
@@ -51,7 +51,7 @@ def open_folder(tree: Tree) -> Source:
         raise DataError(
             f"{tree.origin}: expected one folder per class with pictures in it "
             f"({', '.join(sorted(SUFFIXES))}), optionally inside train, val and test folders; "
-            f"found {_what_is_there(tree)}{_texts_hint(tree)}"
+            f"found {what_is_there(tree)}{_texts_hint(tree)}"
         )
     classes = tuple(sorted({name for _, name, _ in labelled}, key=natural_key))
     position = {name: index for index, name in enumerate(classes)}
@@ -135,12 +135,3 @@ def _annotations(tree: Tree, folder: str) -> dict[str, str]:
 def _texts_hint(tree: Tree) -> str:
     texts = any(path.lower().endswith(".txt") for path in tree.sizes)
     return "; for texts set data.kind to text (check-data: --kind text)" if texts else ""
-
-
-def _what_is_there(tree: Tree) -> str:
-    if not tree.sizes:
-        return "no files"
-    endings = Counter("." + path.rpartition(".")[2] for path in tree.sizes)
-    common = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(4))
-    tops = sorted({path.partition("/")[0] for path in tree.sizes}, key=natural_key)
-    return f"{common} in {', '.join(tops[:6])}{' …' if len(tops) > 6 else ''}"

@@ -16,6 +16,7 @@ import numpy as np
 
 from headstart._util.hashing import digest_array, digest_json
 from headstart.data.archive import open_tree
+from headstart.data.preflight import problem_record
 from headstart.data.tree import Tree, without_single_top
 from headstart.data.wordlevel import EOS, UNK, word_tokenizer
 from headstart.errors import DataError, nearest
@@ -25,7 +26,6 @@ _SPLITS = {"train": "train", "valid": "val", "test": "test"}  # WikiText's names
 _NAMES = re.compile(r"wiki\.(train|valid|test)\.(tokens|raw)")
 _LONG = 12  # words from which on the same line in two splits is no accident
 _MANY_UNKNOWN = 0.1  # share of unknown words in the test split that deserves a warning
-_EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +131,13 @@ def open_corpus(
         if not any(line.strip() for line in texts[split].lines):
             raise DataError(f"{tree.origin}: {texts[split].file} has no words: it is the {split}")
     if "val" in texts and not any(line.strip() for line in texts["val"].lines):
-        problems.append(_problem("empty", "warning", 1, f"{texts.pop('val').file} has no words."))
+        problems.append(
+            problem_record("empty", "warning", 1, f"{texts.pop('val').file} has no words.")
+        )
     if "val" not in texts:
         texts["train"], texts["val"] = _carved(texts["train"], val_share, tree.origin)
         text = f"There is no validation text: the last {val_share:.0%} of the training text is it."
-        problems.append(_problem("validation", "note", 1, text))
+        problems.append(problem_record("validation", "note", 1, text))
     return _numbered(tree.origin, texts, min_count, problems)
 
 
@@ -254,7 +256,7 @@ def _overlap_problems(texts: Mapping[str, _Text]) -> Iterator[JsonDict]:
         long = [" ".join(words) for words in _long_lines(texts[split])]
         copies = [line for line in long if line in seen]
         if copies:
-            yield _problem(
+            yield problem_record(
                 "duplicate-across-splits",
                 "error" if split == "test" else "warning",
                 len(copies),
@@ -271,7 +273,7 @@ def _long_lines(text: _Text) -> Iterator[list[str]]:
 
 def _unknown_problems(unknown: Mapping[str, float]) -> Iterator[JsonDict]:
     if unknown["test"] > 0 and unknown["train"] == 0:
-        yield _problem(
+        yield problem_record(
             "unknown-words",
             "warning",
             1,
@@ -279,7 +281,7 @@ def _unknown_problems(unknown: Mapping[str, float]) -> Iterator[JsonDict]:
             "is: the model cannot learn how probable it is. Raise min_count to 2 or more.",
         )
     elif unknown["test"] > _MANY_UNKNOWN:
-        yield _problem(
+        yield problem_record(
             "unknown-words",
             "warning",
             1,
@@ -291,7 +293,7 @@ def _unknown_problems(unknown: Mapping[str, float]) -> Iterator[JsonDict]:
 def _mixture_problems(texts: Mapping[str, _Text]) -> Iterator[JsonDict]:
     kinds = {split: one.file.partition(" ")[0].rpartition(".")[2] for split, one in texts.items()}
     if {"raw", "tokens"} <= set(kinds.values()):
-        yield _problem(
+        yield problem_record(
             "mixed-variants",
             "warning",
             1,
@@ -299,16 +301,3 @@ def _mixture_problems(texts: Mapping[str, _Text]) -> Iterator[JsonDict]:
             f"rare words are already {UNK} in .tokens files and written out in .raw files, so the "
             "splits are not quite the same kind of text.",
         )
-
-
-def _problem(
-    kind: str, severity: str, count: int, text: str, examples: list[str] | None = None
-) -> JsonDict:
-    shown = examples if examples is not None else []
-    return {
-        "kind": kind,
-        "severity": severity,
-        "count": count,
-        "text": text,
-        "examples": shown[:_EXAMPLES],
-    }

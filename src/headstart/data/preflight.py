@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from headstart.data.image import Probe
@@ -161,14 +161,14 @@ class Preflight:
             *self._class_problems(),
             *self._mode_problems(),
         ]
-        found += [_problem("source", "note", 1, text + ".", []) for text in self.notes]
+        found += [problem_record("source", "note", 1, text + ".", []) for text in self.notes]
         gravity = {"error": 0, "warning": 1, "note": 2}
         return sorted(found, key=lambda problem: gravity[problem["severity"]])
 
     def _quarantine_problems(self) -> Iterator[JsonDict]:
         if self.quarantined:
             count = len(self.quarantined)
-            yield _problem(
+            yield problem_record(
                 "unreadable",
                 "error",
                 count,
@@ -188,7 +188,7 @@ class Preflight:
         ]
         if across:
             count = sum(len(same) for same in across)
-            yield _problem(
+            yield problem_record(
                 "duplicate-across-splits",
                 "error" if leaks else "warning",
                 count,
@@ -202,7 +202,7 @@ class Preflight:
             )
         parted = self._parted_groups()
         if parted:
-            yield _problem(
+            yield problem_record(
                 "group-across-splits",
                 "warning",
                 len(parted),
@@ -211,7 +211,7 @@ class Preflight:
             )
         if self.conflicts:
             count = sum(len(same) for same in self.conflicts)
-            yield _problem(
+            yield problem_record(
                 "conflicting-labels",
                 "warning",
                 count,
@@ -221,7 +221,7 @@ class Preflight:
         within = [same for same in self.copies if not self._spans(same)]
         if within:
             count = sum(len(same) - 1 for same in within)
-            yield _problem(
+            yield problem_record(
                 "duplicate",
                 "note",
                 count,
@@ -238,7 +238,7 @@ class Preflight:
             if isinstance(one, SequenceProbe) and one.problem is not None:
                 found[one.problem].append(row.name)
         for problem, names in found.items():
-            yield _problem(
+            yield problem_record(
                 "encoding",
                 "warning",
                 len(names),
@@ -253,7 +253,7 @@ class Preflight:
             if isinstance(one, SequenceProbe) and one.length > _LONG * median
         ]
         if long:
-            yield _problem(
+            yield problem_record(
                 "long",
                 "warning",
                 len(long),
@@ -269,7 +269,7 @@ class Preflight:
         small = [name for name in self.classes if totals[name] < 3]
         if small:
             usable = "readable" if self.noun == "picture" else "usable"
-            yield _problem(
+            yield problem_record(
                 "small-class",
                 "warning",
                 len(small),
@@ -280,7 +280,7 @@ class Preflight:
         filled = {name: count for name, count in totals.items() if count}
         if len(filled) > 1 and max(filled.values()) > _IMBALANCE * min(filled.values()):
             most, least = max(filled, key=lambda n: filled[n]), min(filled, key=lambda n: filled[n])
-            yield _problem(
+            yield problem_record(
                 "imbalance",
                 "warning",
                 len(filled),
@@ -321,7 +321,7 @@ class Preflight:
         for kind, text, names in kinds:
             if names:
                 sentence = f"{counted(len(names), self.noun)} {text}"
-                yield _problem(kind, "note", len(names), sentence, names)
+                yield problem_record(kind, "note", len(names), sentence, names)
 
     def _pictures(self) -> list[tuple[str, Probe]]:
         """Return name and probe of all pictures that can be read."""
@@ -344,11 +344,14 @@ class Preflight:
         )
 
 
-def _problem(kind: str, severity: str, count: int, text: str, examples: list[str]) -> JsonDict:
+def problem_record(
+    kind: str, severity: str, count: int, text: str, examples: Sequence[str] = ()
+) -> JsonDict:
+    """Return what deserves a look as ``results.json`` has it, with a few examples."""
     return {
         "kind": kind,
         "severity": severity,
         "count": count,
         "text": text,
-        "examples": examples[:_EXAMPLES],
+        "examples": list(examples[:_EXAMPLES]),
     }

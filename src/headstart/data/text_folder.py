@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from headstart.data.rows import Row, Samples, Source, counted
 from headstart.data.text_names import Part, part_of, settle
-from headstart.data.tree import Tree, natural_key
+from headstart.data.tree import Tree, natural_key, what_is_there
 from headstart.errors import DataError
 
 # Folders of texts that nobody labelled, such as aclImdb's train/unsup.
@@ -59,15 +59,6 @@ def open_text_folder(tree: Tree) -> Source:
     used = {top for _, _, top in labelled}
     splits, decided = settle(tree.origin, parts, {top: top in used for top in parts})
     return _source(tree, labelled, splits, [*notes, *decided])
-
-
-def what_is_there(tree: Tree) -> str:
-    """Say in a few words which files a tree holds, for messages."""
-    endings = Counter("." + path.rpartition(".")[2] for path in tree.sizes)
-    tops = sorted({path.partition("/")[0] for path in tree.sizes}, key=natural_key)
-    common = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(4))
-    shown = f"{', '.join(tops[:6])}{' …' if len(tops) > 6 else ''}"
-    return f"{common} in {shown}" if tops else "no files"
 
 
 def _split_folders(paths: Iterable[str]) -> dict[str, Part]:

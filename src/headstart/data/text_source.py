@@ -10,10 +10,10 @@ from headstart.data.archive import missing, open_tree
 from headstart.data.huggingface import is_saved, open_huggingface
 from headstart.data.rows import Row, Samples, Source, counted
 from headstart.data.text import pair_bytes, text_bytes
-from headstart.data.text_folder import open_text_folder, text_files, what_is_there
+from headstart.data.text_folder import open_text_folder, text_files
 from headstart.data.text_names import Part, Roles, part_of, roles_of, settle
 from headstart.data.text_tables import SUFFIXES, Table, open_table
-from headstart.data.tree import Tree, natural_key, without_single_top
+from headstart.data.tree import Tree, natural_key, what_is_there, without_single_top
 from headstart.errors import DataError, nearest
 
 TextKind = Literal["auto", "folder", "table", "huggingface"]

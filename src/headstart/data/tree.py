@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -150,3 +151,12 @@ def _require_unicode(path: str) -> None:
             f"the file name {path!a} is not valid UTF-8: rename it, since it is to be written "
             "into reports"
         ) from error
+
+
+def what_is_there(tree: Tree) -> str:
+    """Say in a few words which files a tree holds, for messages."""
+    endings = Counter("." + path.rpartition(".")[2] for path in tree.sizes)
+    tops = sorted({path.partition("/")[0] for path in tree.sizes}, key=natural_key)
+    common = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(4))
+    shown = f"{', '.join(tops[:6])}{' …' if len(tops) > 6 else ''}"
+    return f"{common} in {shown}" if tops else "no files"

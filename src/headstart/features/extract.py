@@ -84,6 +84,7 @@ def extract(
     progress: Progress,
     view: View | None = None,
     replay: bool = True,
+    lengths: IntArray | None = None,
 ) -> Extraction:
     """Get the frozen features of pictures from the store, after computing those it lacks.
 
@@ -107,6 +108,8 @@ def extract(
         replay: Whether to go on from activations of an earlier cut where the store holds those of
             all pictures that are missing, instead of starting from pixels. Torch computes then,
             whatever `engine` says.
+        lengths: Length of each of `images` as the backbone gets it, where these are sequences that
+            were measured before; None measures those that are missing.
 
     Returns:
         The features, memory-mapped, and figures.
@@ -137,6 +140,7 @@ def extract(
         batch_size=batch_size,
         workers=workers,
         replayable=networks if replay else None,
+        lengths=lengths,
     )
     index_now = store.index(request.key)
     work = _NOTHING
@@ -182,7 +186,8 @@ def _extract_missing(
     source = None
     if request.replayable is not None:
         source = find_source(request.store, request.key, request.replayable, missing)
-    measured = ladder(request.images, list(missing.values()), request.backbone.input_spec)
+    positions = list(missing.values())
+    measured = ladder(request.images, positions, request.backbone.input_spec, request.lengths)
     shape = request.shape
     if measured is not None and request.backbone.ragged(request.cut):
         shape = (measured.mean(), *shape[1:])

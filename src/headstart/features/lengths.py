@@ -62,13 +62,24 @@ class Ladder:
         return {step: np.flatnonzero(self.lengths == step) for step in steps}
 
 
-def ladder(images: ImageSet, indices: Sequence[int] | IntArray, spec: Spec) -> Ladder | None:
+def on_ladder(lengths: IntArray, longest: int) -> Ladder:
+    """Return what samples of some lengths are filled up to."""
+    return Ladder(np.array([padded_length(int(n), longest) for n in lengths], dtype=np.int64))
+
+
+def ladder(
+    images: ImageSet,
+    indices: Sequence[int] | IntArray,
+    spec: Spec,
+    lengths: IntArray | None = None,
+) -> Ladder | None:
     """Measure samples.
 
     Args:
         images: The encoded samples.
         indices: Which of them, at least one.
         spec: How they are prepared.
+        lengths: Length of each of `images`, where they were measured before.
 
     Returns:
         Their lengths on the ladder; None for pictures, which are all of one size.
@@ -78,9 +89,9 @@ def ladder(images: ImageSet, indices: Sequence[int] | IntArray, spec: Spec) -> L
     """
     if isinstance(spec, InputSpec):
         return None
-    kept = measure_lengths(images, indices, spec).kept
-    steps = [padded_length(int(n), spec.longest) for n in kept]
-    return Ladder(np.array(steps, dtype=np.int64))
+    if lengths is None:
+        return on_ladder(measure_lengths(images, indices, spec).kept, spec.longest)
+    return on_ladder(lengths[np.asarray(indices, dtype=np.int64)], spec.longest)
 
 
 def filled_up(batch: FloatArray, length: int) -> FloatArray:

@@ -21,7 +21,7 @@ from headstart.features.key import FeatureKey
 from headstart.features.lengths import Ladder, filled_up
 from headstart.features.store import FeatureStore
 from headstart.features.table import Features
-from headstart.types import FloatArray, ImageSet, InputSpec, Progress
+from headstart.types import FloatArray, ImageSet, InputSpec, IntArray, Progress
 
 _REPLAYED_BYTES = 64 * 1024**2  # activations that are read for one step of a replay, at most
 
@@ -45,6 +45,7 @@ class Request:
         batch_size: How many samples are prepared for one step.
         workers: Threads that decode.
         replayable: Digests of the cuts that may be gone on from; None for no replay.
+        lengths: Length of each of `images`, where they were measured before.
     """
 
     images: ImageSet
@@ -58,6 +59,7 @@ class Request:
     batch_size: int
     workers: int
     replayable: Mapping[str, str] | None
+    lengths: IntArray | None
 
 
 def noun(request: Request) -> str:

@@ -70,6 +70,7 @@ def estimate(
     view_indices: Sequence[int] | IntArray | None = None,
     visited: Sequence[int] | IntArray | None = None,
     ignore_stored: bool = False,
+    lengths: IntArray | None = None,
 ) -> Estimate:
     """Say what storing features would need, and measure what it would save.
 
@@ -89,6 +90,7 @@ def estimate(
         visited: Which pictures each pass visits; None for all.
         ignore_stored: Whether the weights up to the cut will change before, so that nothing that
             is stored now will be of use.
+        lengths: Length of each of `images`, where they are sequences that were measured before.
 
     Returns:
         The estimate.
@@ -105,7 +107,7 @@ def estimate(
     wanted = unique(indices)
     changed = wanted if view_indices is None else unique(view_indices)
     shape = tuple(backbone.shape(cut))
-    measured = ladder(images, list(wanted.values()), backbone.input_spec)
+    measured = ladder(images, list(wanted.values()), backbone.input_spec, lengths)
     if measured is not None and backbone.ragged(cut):
         shape = (measured.mean(), *shape[1:])
     row_bytes = math.prod(shape) * np.dtype(dtype).itemsize

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 from headstart._util import files
 from headstart.backbones.base import Backbone, SeriesOptions, TextOptions
+from headstart.backbones.shared import first_names
 from headstart.errors import WeightsError
 from headstart.heads import BatchedHead, HeadSpec, build_head
 from headstart.types import Goal, InputSpec, JsonDict, SeriesSpec, Spec, TextSpec
@@ -146,14 +146,13 @@ def trained_tensors(
 
 def _owners(stages: Sequence[tuple[str, nn.Module]]) -> dict[str, str]:
     """Return, for each tensor's full name, that under which it is saved: its first."""
-    first: dict[tuple[int, torch.Size, tuple[int, ...]], str] = {}
-    owners: dict[str, str] = {}
-    for stage, module in stages:
-        for name, value in module.state_dict().items():
-            full = f"backbone.{stage}.{name}"
-            at = (value.data_ptr(), value.shape, value.stride())
-            owners[full] = first.setdefault(at, full) if value.numel() else full
-    return owners
+    return first_names(
+        {
+            f"backbone.{stage}.{name}": value
+            for stage, module in stages
+            for name, value in module.state_dict().items()
+        }
+    )
 
 
 def save_model(folder: Path, trained: TrainedModel) -> None:

@@ -21,7 +21,7 @@ from headstart.data.encode import Lengths, measure_lengths
 from headstart.data.loader import load_batches
 from headstart.evaluate import time_prediction
 from headstart.features.extract import Extraction, extract
-from headstart.features.lengths import padded_length
+from headstart.features.lengths import on_ladder
 from headstart.features.store import FeatureStore
 from headstart.predict import BackboneOptions
 from headstart.runs.notebook import Notebook
@@ -127,6 +127,7 @@ class Bench:
             workers=self.workers,
             progress=StoppableProgress(self.progress, self.stop),
             view=view,
+            lengths=self.lengths(backbone),
         )
 
     def stored_bytes(self, backbone: Backbone, cut: str, samples: int) -> int:
@@ -134,19 +135,14 @@ class Bench:
         row = math.prod(backbone.shape(cut)) * np.dtype(self.cache.dtype).itemsize
         spec, lengths = backbone.input_spec, self.lengths(backbone)
         if lengths is not None and not isinstance(spec, InputSpec) and backbone.ragged(cut):
-            stored = [padded_length(int(n), spec.longest) for n in lengths]
-            return round(samples * row * float(np.mean(stored)) / spec.longest)
+            stored = on_ladder(lengths, spec.longest).lengths
+            return round(samples * row * float(stored.mean()) / spec.longest)
         return samples * int(row)
 
     def checkpoint(self, part: str, member: int, stage: int) -> CheckpointFolder:
         """Return where one training is saved."""
-        minutes = self.checkpoints.minutes
-        return CheckpointFolder(
-            self.checkpoint_root / part / f"member-{member}-stage-{stage}",
-            every_seconds=None if minutes is None else 60 * minutes,
-            every_steps=self.checkpoints.steps,
-            stop=lambda: self.stop.requested,
-        )
+        folder = self.checkpoint_root / part / f"member-{member}-stage-{stage}"
+        return checkpoint_folder(folder, self.checkpoints, self.stop)
 
     def notebook(self, part: str, member: int) -> Notebook:
         """Return the notes of one member's training."""
@@ -216,6 +212,16 @@ class Bench:
             "repeats": repeats,
             "device": str(device),
         }
+
+
+def checkpoint_folder(folder: Path, config: schema.Checkpoints, stop: Stop) -> CheckpointFolder:
+    """Return where one training is saved, as often as the study says."""
+    return CheckpointFolder(
+        folder,
+        every_seconds=None if config.minutes is None else 60 * config.minutes,
+        every_steps=config.steps,
+        stop=lambda: stop.requested,
+    )
 
 
 @dataclass(slots=True)

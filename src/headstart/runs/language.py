@@ -1,7 +1,7 @@
 """Language models: trained by the one loop, measured word by word, kept as backbones."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from headstart.errors import ConfigError
 from headstart.evaluate import perplexity
 from headstart.heads import undecayed
 from headstart.runs import build
+from headstart.runs.bench import checkpoint_folder
 from headstart.runs.record import score_json
 from headstart.runs.result import Member, PartResult, StageReport
 from headstart.runs.training import Watched
@@ -71,21 +72,8 @@ def spec_of(part: schema.LanguageModelPart, words: int) -> RecurrentSpec:
     Raises:
         ConfigError: There is no such network.
     """
-    spec = RecurrentSpec(
-        cell=part.cell,
-        inputs=words,
-        embedding=part.embedding,
-        hidden=part.hidden,
-        layers=part.layers,
-        tied=part.tied,
-        dropout_input=part.dropout_input,
-        dropout_hidden=part.dropout_hidden,
-        dropout_output=part.dropout_output,
-        dropout_words=part.dropout_words,
-        dropout_weight=part.dropout_weight,
-        alpha=part.alpha,
-        beta=part.beta,
-    )
+    own = {field.name for field in fields(RecurrentSpec)}
+    spec = RecurrentSpec(inputs=words, **part.model_dump(include=own))
     spec.check()
     return spec
 
@@ -119,12 +107,8 @@ def run_language(name: str, part: schema.LanguageModelPart, bench: LanguageBench
         random_lengths=part.random_bptt,
         device=bench.device,
     )
-    checkpoint = CheckpointFolder(
-        bench.checkpoint_root / name / "member-0-stage-0",
-        every_seconds=None if bench.checkpoints.minutes is None else 60 * bench.checkpoints.minutes,
-        every_steps=bench.checkpoints.steps,
-        stop=lambda: bench.stop.requested,
-    )
+    folder = bench.checkpoint_root / name / "member-0-stage-0"
+    checkpoint = checkpoint_folder(folder, bench.checkpoints, bench.stop)
     earlier = checkpoint.elapsed()
     records, outcome = _train(name, part, network, source, bench, checkpoint)
     wall_seconds = time.perf_counter() - start + earlier

@@ -164,6 +164,7 @@ class StageFeatures:
             view_indices=self._splits["train"],
             visited=np.concatenate([self._splits[s] for s in ("train", "val")]),
             # An earlier stage that trains before this cut changes what is stored now.
+            lengths=self._lengths,
             ignore_stored=any(self._positions[s.cut] < position for s in before),
         )
         assert config.epochs is not None

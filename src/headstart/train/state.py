@@ -2,23 +2,16 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
+
+from headstart.backbones.shared import first_names
 
 
 def own_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return a model's state dict without the names of tensors that stand in it before.
-
-    The twelve layers of ALBERT are one set of weights: kept once, they take a twelfth.
-    """
-    seen: set[tuple[int, torch.Size, tuple[int, ...]]] = set()
-    own: dict[str, Tensor] = {}
-    for name, value in model.state_dict().items():
-        at = (value.data_ptr(), value.shape, value.stride())
-        if value.numel() == 0 or at not in seen:
-            own[name] = value
-            seen.add(at)
-    return own
+    """Return a model's state dict without the names of tensors that stand in it before."""
+    state = model.state_dict()
+    first = first_names(state)
+    return {name: value for name, value in state.items() if first[name] == name}
 
 
 def load_own_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
