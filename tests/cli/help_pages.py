@@ -4,10 +4,21 @@ import os
 import subprocess
 import sys
 
-VERBS = [
-    [], ["run"], ["check"], ["report"], ["experiments"], ["show"], ["validate"], ["schema"],
-    ["check-data"], ["cache"], ["cache", "ls"], ["cache", "verify"], ["cache", "prune"],
-]  # fmt: skip
+from headstart.cli.main import app
+
+
+def verbs() -> list[list[str]]:
+    """Return the words of every verb, each group after its own help."""
+    found: list[list[str]] = [[]]
+    for command in app.registered_commands:
+        assert command.name is not None
+        found.append([command.name])
+    for group in app.registered_groups:
+        assert group.name is not None
+        assert group.typer_instance is not None
+        inner = [one.name for one in group.typer_instance.registered_commands]
+        found += [[group.name], *([group.name, str(name)] for name in inner)]
+    return found
 
 
 def pages() -> str:
@@ -19,7 +30,7 @@ def pages() -> str:
         "",
     ]
     environment = {**os.environ, "COLUMNS": "88", "TERMINAL_WIDTH": "88"}
-    for verb in VERBS:
+    for verb in verbs():
         done = subprocess.run(
             [sys.executable, "-m", "headstart", *verb, "--help"],
             capture_output=True,

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from help_pages import verbs
 
 from headstart.config import shipped_experiments
 
@@ -40,23 +41,7 @@ def test_importing_headstart_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["run"],
-        ["check"],
-        ["report"],
-        ["experiments"],
-        ["show"],
-        ["validate"],
-        ["schema"],
-        ["check-data"],
-        ["cache"],
-        ["cache", "ls"],
-        ["cache", "verify"],
-        ["cache", "prune"],
-    ],
-)
+@pytest.mark.parametrize("words", verbs()[1:], ids=" ".join)
 def test_every_verb_has_help(words: list[str]) -> None:
     done = headstart(*words, "--help")
     assert done.returncode == 0

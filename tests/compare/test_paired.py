@@ -20,11 +20,14 @@ def test_agreement_and_difference_are_counted() -> None:
     assert found.n == 5
 
 
-def test_equal_models_differ_by_exactly_nothing() -> None:
+def test_equal_models_differ_by_nothing_and_the_more_samples_the_surer() -> None:
     same = predictions([0, 1, 2, 1], [0, 1, 1, 1])
-    found = compare_pair(same, same)
-    assert found.agreement == 1
-    assert found.accuracy_difference.low == found.accuracy_difference.high == 0
+    many = predictions([0, 1, 2, 1] * 500, [0, 1, 1, 1] * 500)
+    found, surer = compare_pair(same, same), compare_pair(many, many)
+    assert found.agreement == surer.agreement == 1
+    assert found.accuracy_difference.value == surer.accuracy_difference.value == 0
+    assert found.accuracy_difference.high > 0.4
+    assert surer.accuracy_difference.high == -surer.accuracy_difference.low < 0.002
 
 
 def test_a_difference_on_every_sample_is_told_from_noise() -> None:

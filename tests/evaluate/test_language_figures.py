@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from headstart.evaluate.language import perplexity
 
@@ -34,6 +35,28 @@ def test_independent_tokens_give_the_textbook_interval() -> None:
     nll = np.random.default_rng(0).normal(4, 2, 40_000).astype(np.float32)
     loss = perplexity(nll)["loss"]
     assert loss.high - loss.low == pytest.approx(2 * 1.96 * 2 / np.sqrt(40_000), rel=0.2)
+
+
+def test_the_interval_is_scipys_bca_over_blocks() -> None:
+    nll = chained(990, 3).clip(0) ** 2
+    nll[200:240] *= 30  # one hard passage: the blocks are skewed
+    score = perplexity(nll, block=40, seed=0)["loss"]
+    parts = [nll[i : i + 40].astype(np.float64) for i in range(0, 990, 40)]
+
+    def ratio(sums: np.ndarray, counts: np.ndarray, axis: int = -1) -> np.ndarray:
+        return sums.sum(axis=axis) / counts.sum(axis=axis)
+
+    expected = stats.bootstrap(
+        (np.array([p.sum() for p in parts]), np.array([float(len(p)) for p in parts])),
+        ratio,
+        paired=True,
+        n_resamples=20_000,
+        method="BCa",
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+    close = 0.08 * (score.high - score.low)
+    assert score.low == pytest.approx(expected.low, abs=close)
+    assert score.high == pytest.approx(expected.high, abs=close)
 
 
 def test_blocks_cover_where_single_tokens_do_not() -> None:

@@ -5,7 +5,62 @@ import torch
 
 from headstart.backbones.registry import load_backbone
 from headstart.features import choose
-from headstart.features.flops import forward_flops, matrix_flops_per_second
+from headstart.features.flops import forward_flops, macs, matrix_flops_per_second
+from headstart.types import InputSpec
+
+
+def square(size: int) -> InputSpec:
+    return InputSpec(size, size, size, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("resnet50", 224),
+        ("vgg16", 224),
+        ("mobilenet_v2", 224),
+        ("resnet18", 224),
+        ("efficientnet_b0", 224),
+        ("inception_v3", 299),
+        ("densenet121", 224),
+        ("vit_b_16", 224),
+        ("swin_t", 224),
+        ("convnext_tiny", 224),
+    ],
+)
+def test_multiply_adds_are_those_that_torchvision_publishes(name: str, size: int) -> None:
+    from torchvision import models
+
+    options = {"init_weights": False} if name == "inception_v3" else {}  # else it warns
+    with torch.device("meta"):  # no numbers, so no memory and no time
+        network = models.get_model(name, weights=None, **options)
+    published = models.get_model_weights(name).IMAGENET1K_V1.meta["_ops"]  # in 10^9
+    found = macs(network, square(size))
+    assert found is not None
+    assert found / 1e9 == pytest.approx(published, rel=0.01)
+    assert network.training  # left as it was
+
+
+@pytest.mark.parametrize(("lite", "size", "million"), [(0, 224, 407), (1, 240, 631), (2, 260, 899)])
+def test_multiply_adds_of_efficientnet_lite(lite: int, size: int, million: int) -> None:
+    # Published at github.com/tensorflow/tpu, models/official/efficientnet/lite: by a counter that
+    # also counts normalisation, some 5% more in networks that are mostly thin convolutions.
+    import timm
+
+    found = macs(timm.create_model(f"tf_efficientnet_lite{lite}"), square(size))
+    assert found is not None
+    assert 0.94 < found / (million * 1e6) < 1
+
+
+def test_multiply_adds_of_a_text_encoder_by_hand() -> None:
+    backbone = load_backbone("packaged/minilm-l6", weights="random")
+    network = backbone.prefix("pooled")
+    for tokens in (8, 64):
+        # Six layers: four products of 384 x 384 and two of 384 x 1536 for each token; and each
+        # token's query with every key, its weights with every value.
+        layer = tokens * (4 * 384**2 + 2 * 384 * 1536) + 2 * tokens**2 * 384
+        found = macs(network, backbone.input_spec, tokens)
+        assert found == pytest.approx(6 * layer, rel=0.01)
 
 
 @pytest.mark.parametrize(

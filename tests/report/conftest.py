@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import report_evidence
 import report_runs
 import report_studies
 
@@ -23,3 +24,9 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Make:
         return made[name]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def evidence_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run that says how far its figures can be believed, with its small pictures."""
+    return report_evidence.finished(tmp_path_factory.mktemp("evidence") / "run")

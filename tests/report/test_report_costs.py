@@ -109,7 +109,7 @@ def test_ensembles_show_their_gain_weights_and_pairs(run_folder: Make) -> None:
 )
 def test_a_gain_is_judged_by_its_interval(low: float, high: float, words: str) -> None:
     gain = {"value": 0.01, "low": low, "high": high, "n": 100}
-    assert verdict({"ensemble": {"gain": gain}}) == words
+    assert verdict({}, {"name": "vote", "ensemble": {"gain": gain}}) == words
 
 
 def test_classifiers_as_they_are_stand_side_by_side(run_folder: Make) -> None:

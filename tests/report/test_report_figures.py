@@ -121,7 +121,7 @@ def test_confusion_matrices_are_readable_at_any_size(classes: int) -> None:
     names = make_world([f"class {i}" for i in range(classes)], (1, 1, 1)).classes
     matrix = tuple(tuple(7 if i == j else 0 for j in range(classes)) for i in range(classes))
     words = draw_words(ConfusionPlot(names, matrix))
-    assert ("class 0" in words) == (classes <= 20)
+    assert "class 0" in words
     assert words.count("7") == (classes if classes <= 20 else 0)
 
 

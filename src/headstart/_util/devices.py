@@ -2,7 +2,8 @@
 
 import os
 import platform
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,35 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+_WORTH_A_THREAD = 2e8  # operations between two meetings of the threads: some milliseconds
+
+
+@contextmanager
+def threads_for(operations: float) -> Iterator[None]:
+    """Let torch compute in one thread, inside a block, where pieces of work are small.
+
+    Threads that meet every millisecond wait for each other; where another program takes a core
+    they wait for it too, and the work takes ten times as long as in one thread.
+
+    Args:
+        operations: Floating-point operations of one step of the work.
+
+    Yields:
+        Nothing; the number of threads is what it was before when the block ends.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    if operations >= _WORTH_A_THREAD or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def full_float32() -> AbstractContextManager[None]:

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from headstart.cli import cache, check, data, experiments, run
+from headstart.cli import benchmark, cache, check, compare, data, experiments, fit, rank, run
 from headstart.errors import HeadstartError, StoppedError
 
 app = typer.Typer(
@@ -20,8 +20,12 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: Rich would take half of the time to show it
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("fit")(fit.fit)
+app.command("rank")(rank.rank)
 app.command("run")(run.run)
 app.command("resume")(run.resume)
+app.command("compare")(compare.compare)
+app.command("benchmark")(benchmark.benchmark)
 app.command("check")(check.check)
 app.command("report")(check.report)
 app.command("experiments")(experiments.experiments)

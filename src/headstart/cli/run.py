@@ -32,6 +32,10 @@ def run(
     allow_network: Annotated[
         bool, typer.Option("--allow-network", help="Download weights and data that are missing.")
     ] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="Show the run live: tensorboard or mlflow; may be repeated."),
+    ] = None,
 ) -> None:
     """Run a study: its models and sweeps, their evaluation, and the report."""
     from headstart._util import progress
@@ -48,10 +52,11 @@ def run(
             only=tuple(only or ()),
             overrides=tuple(set_ or ()),
             allow_network=allow_network,
+            track=tuple(track or ()),
             show=show,
             stop=stop,
         )
-    _print(result)
+    print_result(result)
 
 
 def resume(
@@ -59,6 +64,10 @@ def resume(
     allow_network: Annotated[
         bool, typer.Option("--allow-network", help="Download weights and data that are missing.")
     ] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="Show the run live: tensorboard or mlflow; default: as it began."),
+    ] = None,
 ) -> None:
     """Go on with a run that was stopped or killed, where it was."""
     from headstart._util import progress
@@ -67,11 +76,14 @@ def resume(
 
     stop, show = Stop(), progress.for_terminal()
     with on_signals(stop, show):
-        result = resume_run(run, allow_network=allow_network, show=show, stop=stop)
-    _print(result)
+        result = resume_run(
+            run, allow_network=allow_network, track=tuple(track or ()), show=show, stop=stop
+        )
+    print_result(result)
 
 
-def _print(result: "RunResult") -> None:
+def print_result(result: "RunResult") -> None:
+    """Print what came out of a run and where it lies."""
     _print_results(result.results)
     typer.echo(f"Run folder:  {result.folder}")
     typer.echo(f"Report:      {result.report_html}")

@@ -5,8 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
-from headstart.evaluate.intervals import bootstrap_mean
+from headstart._util.seeding import generator
+from headstart.evaluate.intervals import (
+    RESAMPLES,
+    acceleration,
+    bca_ends,
+    bca_mean,
+    wilson_ends,
+)
 from headstart.types import Estimates, Predictions, Score
 
 
@@ -17,8 +25,8 @@ class Pairing:
     Attributes:
         agreement: Share of samples on which both predict the same class.
         n: Number of samples.
-        accuracy_difference: Accuracy of a minus accuracy of b, with the paired bootstrap's 95%
-            interval (samples are resampled, each with both models' answers).
+        accuracy_difference: Accuracy of a minus accuracy of b, with the paired BCa
+            bootstrap's 95% interval (see `accuracy_difference`).
     """
 
     agreement: float
@@ -42,13 +50,75 @@ def compare_pair(a: Predictions, b: Predictions, seed: int = 0) -> Pairing:
     """
     if a.names != b.names or not np.array_equal(a.labels, b.labels):
         raise ValueError("expected predictions of the same samples in the same order")
-    right_a = (a.predicted == a.labels).astype(np.float64)
-    right_b = (b.predicted == b.labels).astype(np.float64)
+    predicted_a, predicted_b = a.predicted, b.predicted
     return Pairing(
-        agreement=float((a.predicted == b.predicted).mean()),
+        agreement=float((predicted_a == predicted_b).mean()),
         n=len(a.names),
-        accuracy_difference=bootstrap_mean(right_a - right_b, seed),
+        accuracy_difference=accuracy_difference(
+            predicted_a == a.labels, predicted_b == b.labels, seed
+        ),
     )
+
+
+def accuracy_difference(
+    right_a: npt.NDArray[np.bool_], right_b: npt.NDArray[np.bool_], seed: int = 0
+) -> Score:
+    """Return the accuracy of one model minus that of another, on the same samples.
+
+    Samples are drawn with both models' answers, so what both get right or wrong cancels out. Where
+    no sample tells the models apart, or every one does in the same way, all resamples are equal;
+    then the ends are Wilson's, for the share of samples that could still tell them apart.
+
+    Args:
+        right_a: Whether one model is right, bool, shape [n], n >= 1.
+        right_b: The same of the other.
+        seed: Decides the bootstrap's resamples.
+
+    Returns:
+        The difference with its BCa bootstrap's 95% interval.
+    """
+    n = len(right_a)
+    # All that a resample's difference rests on is how often each of three kinds was drawn.
+    kinds = np.array([(right_a & ~right_b).sum(), (right_b & ~right_a).sum(), 0])
+    kinds[2] = n - kinds[:2].sum()
+    signs = np.array([1.0, -1.0, 0.0])
+    value = float(kinds @ signs / n)
+    if kinds.max() == n:
+        low, high = wilson_ends(abs(value), n)
+        if value == 0:
+            return Score(0.0, -high, high, n)
+        ends = sorted((value * (2 * low - 1), value))
+        return Score(value, ends[0], ends[1], n)
+    drawn = generator("bootstrap-pair", seed).multinomial(n, kinds / n, size=RESAMPLES)
+    apart = signs - value
+    skew = acceleration([kinds @ apart**3], [kinds @ apart**2])
+    lows, highs = bca_ends(np.array([value]), (drawn @ signs / n)[:, None], skew)
+    return Score(value, float(lows[0]), float(highs[0]), n)
+
+
+def mcnemar_exact(a_only: int, b_only: int) -> float:
+    """Return McNemar's exact p-value: whether two models are right equally often.
+
+    If they were, a sample on which only one of the two is right would be as likely a's as b's: the
+    count follows a binomial with probability 1/2.
+
+    Args:
+        a_only: On how many samples only the first is right.
+        b_only: On how many samples only the second is.
+
+    Returns:
+        The two-sided p-value in (0, 1]; 1 where both numbers are 0.
+
+    Raises:
+        ValueError: A number is below 0.
+
+    Source: McNemar 1947; recommended for two classifiers on one test set by Dietterich 1998.
+    """
+    if a_only < 0 or b_only < 0:
+        raise ValueError(f"expected numbers of samples, got {a_only} and {b_only}")
+    if a_only + b_only == 0:
+        return 1.0
+    return float(min(1.0, 2 * stats.binom.cdf(min(a_only, b_only), a_only + b_only, 0.5)))
 
 
 def squared_error_difference(a: Estimates, b: Estimates, seed: int = 0) -> Score:
@@ -60,7 +130,7 @@ def squared_error_difference(a: Estimates, b: Estimates, seed: int = 0) -> Score
         seed: Decides the bootstrap's resamples.
 
     Returns:
-        The difference with the paired bootstrap's 95% interval.
+        The difference with the paired BCa bootstrap's 95% interval.
 
     Raises:
         ValueError: The estimates are not of the same samples.
@@ -68,7 +138,7 @@ def squared_error_difference(a: Estimates, b: Estimates, seed: int = 0) -> Score
     if a.names != b.names or not np.array_equal(a.targets, b.targets):
         raise ValueError("expected estimates of the same samples in the same order")
     errors = [np.square(e.values.astype(np.float64) - e.targets) for e in (a, b)]
-    return bootstrap_mean(errors[0] - errors[1], seed)
+    return bca_mean(errors[0] - errors[1], seed)
 
 
 def relative_difference(

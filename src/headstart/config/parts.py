@@ -58,6 +58,14 @@ class ModelPart(Strict):
     """Train the same network from random weights: every stage trains all of it."""
     record_steps: Count | None = None
     """Also record the mean training loss every so many optimiser steps."""
+    seeds: Count = 1
+    """Train with so many seeds (`seed` and those after it): mean and standard deviation are
+    reported, and the first stands for the part. Heads on cached features train as one batch."""
+    calibrate: bool = False
+    """Divide the logits by a temperature that is fitted on validation (Guo et al. 2017): the
+    probabilities change, the classes do not."""
+    max_minutes: Positive | None = None
+    """End each stage's training after the epoch behind which the next would last longer."""
     labels_per_class: Count | None = None
     """Train on this many samples of each class only; smaller draws are inside larger ones."""
     best_of: Name | None = None

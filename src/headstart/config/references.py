@@ -18,7 +18,7 @@ _GRID_BY_OPTIMIZER = {
     "adamw": ("learning_rate", "weight_decay", "beta1", "beta2", "epsilon"),
     "rmsprop": ("learning_rate", "momentum", "weight_decay", "alpha", "epsilon"),
 }
-_METRICS = ("accuracy", "loss", "precision_macro", "recall_macro", "f1_macro")
+_METRICS = ("accuracy", "loss", "precision_macro", "recall_macro", "f1_macro", "auc_macro")
 _TOP = ("top1", "top5")  # of a zero-shot part, among all classes of the pretrained classifier
 _BY_GOAL: dict[str, tuple[str, ...]] = {
     "classification": _METRICS,
@@ -67,6 +67,7 @@ def check_references(raw: dict[str, Any]) -> list[Problem]:
             for index, member in enumerate(_list(part.get("members"))):
                 problems += _name(f"{where}.members.{index}", member, earlier, "an earlier part")
         problems += check_stages(where, part)
+        problems += _seeds(where, part, goal_of(raw))
         problems += _idle_grid(where, part, parts)
         earlier.append(name)
     goal = goal_of(raw)
@@ -95,6 +96,24 @@ def _name(key: str, value: Any, known: Any, expected: str) -> list[Problem]:
     if not isinstance(value, str) or value in known:
         return []
     return [Problem(key, repr(value), expected, nearest(value, list(known)))]
+
+
+def _seeds(where: str, part: dict[str, Any], goal: str) -> list[Problem]:
+    """Refuse repeats where they mean nothing, and probabilities where there are none."""
+    problems = []
+    seeds = part.get("seeds")
+    if isinstance(seeds, int) and seeds > 1:
+        if part.get("kind") == "sweep":
+            expected = "1 in a sweep"
+            hint = "repeat its best settings in a model with best_of, or put seed into the grid"
+            problems.append(Problem(f"{where}.seeds", str(seeds), expected, hint))
+        elif _mapping(part.get("head")).get("kind") == "logistic" and not part.get("stages"):
+            expected = "1 for a logistic head: its optimum does not depend on the seed"
+            problems.append(Problem(f"{where}.seeds", str(seeds), expected))
+    if part.get("calibrate") is True and goal == "regression":
+        expected = "nothing: a regression has no probabilities"
+        problems.append(Problem(f"{where}.calibrate", "true", expected))
+    return problems
 
 
 def _grid(where: str, part: dict[str, Any]) -> list[Problem]:

@@ -39,7 +39,7 @@ from headstart.config.training import (
     Schedule,
     StageConfig,
 )
-from headstart.config.values import Count, Name, Positive, Strict, by_shape
+from headstart.config.values import Count, Name, NonNegativeInt, Positive, Strict, by_shape
 
 
 class BackboneConfig(Strict):
@@ -140,6 +140,22 @@ class Timing(Strict):
     batch_size: Count = 32
 
 
+class Analysis(Strict):
+    """What is looked into once the models are there; of classifications."""
+
+    mistakes: NonNegativeInt = 12
+    """Mistakes of the recommended model to show, the most confident first."""
+    near_duplicates: bool = True
+    """Look for test samples that have a near-copy among the training samples, by the frozen
+    features that are stored, and score the models without them."""
+    suspicious_labels: bool = True
+    """Look for wrong labels among training and validation samples (confident learning)."""
+    learning_curve: bool = False
+    """Train a probe on 5 to 100% of the labels: are more labels wanted, or a bigger backbone?"""
+    max_samples: Count = 10_000
+    """Samples that the last two look at, at most; a seeded draw."""
+
+
 Example = Annotated[
     Annotated[str, Tag("~text")]
     | Annotated[tuple[str, ...], Field(min_length=2, max_length=2), Tag("~list")],
@@ -168,6 +184,7 @@ class Experiment(Strict):
     cache: Cache = Cache()
     checkpoints: Checkpoints = Checkpoints()
     timing: Timing = Timing()
+    analysis: Analysis = Analysis()
     device: str = "auto"
     """auto, cpu, cuda, cuda:N."""
     workers: Count = 2
@@ -208,6 +225,7 @@ class Experiment(Strict):
 __all__ = [
     "RECOMMENDED",
     "SGD",
+    "Analysis",
     "AugmentationConfig",
     "BackboneConfig",
     "BaselinePart",

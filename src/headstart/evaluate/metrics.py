@@ -1,17 +1,13 @@
-"""Accuracy, log loss, precision, recall and F1 of a classifier, each with its 95% interval."""
+"""Accuracy, log loss, precision, recall, F1 and AUC of a classifier, each with its 95% interval."""
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.metrics import confusion_matrix
 
-from headstart.evaluate.intervals import (
-    bootstrap_confusions,
-    bootstrap_mean,
-    percentile_interval,
-    wilson,
-)
+from headstart.evaluate.auc import auc_macro
+from headstart.evaluate.intervals import bca_mean, wilson
+from headstart.evaluate.resampling import class_f1, macro_scores, resample
 from headstart.types import FloatArray, IntArray, Score
 
 
@@ -36,7 +32,8 @@ class Evaluation:
 
     Attributes:
         scores: ``accuracy``, ``loss`` (mean negative log-likelihood in nats),
-            ``precision_macro``, ``recall_macro``, ``f1_macro``.
+            ``precision_macro``, ``recall_macro``, ``f1_macro``; ``auc_macro`` (one class against
+            the rest) where a class has both kinds of samples in the split.
         per_class: One row per class, in the order of the classes.
         confusion: Counts, rows true and columns predicted, shape [classes, classes].
     """
@@ -51,9 +48,10 @@ def evaluate_classification(
 ) -> Evaluation:
     """Score predicted probabilities against the truth.
 
-    Accuracy has Wilson's interval; the others the percentile bootstrap over samples, stratified
-    by true class for those that rest on the confusion matrix. Macro averages run over the classes
-    that occur in the split or in its predictions; 0/0 counts as 0, as in scikit-learn.
+    Accuracy has Wilson's interval, as have the precision and recall of a class; the loss the BCa
+    bootstrap's over samples; the macro averages and the F1 of a class the BCa bootstrap's,
+    stratified by the true class; AUC that of its placement values. Macro averages run over the
+    classes that occur in the split or in its predictions; 0/0 counts as 0, as in scikit-learn.
 
     Args:
         labels: True class indices, int64, shape [n], n >= 1.
@@ -77,61 +75,42 @@ def evaluate_classification(
         np.int64
     )
     own = np.clip(probabilities[np.arange(n), labels].astype(np.float64), 1e-12, 1.0)
-    resampled = bootstrap_confusions(counts, seed)
-    rows = percentile_interval(_per_class, counts, resampled)
-    macro = percentile_interval(_macro, counts, resampled)
+    resampled = resample(counts, seed)
+    precision, recall, f1 = macro_scores(counts, resampled)
     scores = {
         "accuracy": wilson(int((predicted == labels).sum()), n),
-        "loss": bootstrap_mean(-np.log(own), seed),
+        "loss": bca_mean(-np.log(own), seed),
+        "precision_macro": precision,
+        "recall_macro": recall,
+        "f1_macro": f1,
     }
-    for name, (value, low, high) in zip(
-        ("precision_macro", "recall_macro", "f1_macro"), macro, strict=True
-    ):
-        scores[name] = Score(value, low, high, n)
-    return Evaluation(scores, _class_rows(classes, rows, counts), counts)
+    auc = auc_macro(labels, probabilities)
+    if auc is not None:
+        scores["auc_macro"] = auc
+    return Evaluation(scores, _class_rows(classes, class_f1(counts, resampled), counts), counts)
 
 
 def _class_rows(
-    classes: tuple[str, ...], rows: list[tuple[float, float, float]], counts: IntArray
+    classes: tuple[str, ...], f1: tuple[Score, ...], counts: IntArray
 ) -> tuple[ClassReport, ...]:
-    width = len(classes)
-    out = []
-    for index, name in enumerate(classes):
-        support = int(counts[index].sum())
-        called = int(counts[:, index].sum())
-        precision, recall, f1 = (rows[index + width * k] for k in range(3))
-        hits = int(counts[index, index])
-        out.append(
-            ClassReport(
-                name=name,
-                # Shares of independent samples have Wilson's interval, which is right at 0 and 1
-                # too, where the bootstrap's collapses to a point.
-                precision=wilson(hits, called) if called else Score(*precision, 0),
-                recall=wilson(hits, support) if support else Score(*recall, 0),
-                f1=Score(*f1, support),
-                support=support,
-            )
+    hits, called, support = (
+        np.diagonal(counts).tolist(),
+        counts.sum(axis=0).tolist(),
+        counts.sum(axis=1).tolist(),
+    )
+    return tuple(
+        ClassReport(
+            name=name,
+            # Shares of independent samples have Wilson's interval, which needs no resampling.
+            precision=_share(hits[c], called[c]),
+            recall=_share(hits[c], support[c]),
+            f1=f1[c],
+            support=support[c],
         )
-    return tuple(out)
+        for c, name in enumerate(classes)
+    )
 
 
-def _triple(counts: IntArray) -> npt.NDArray[np.float64]:
-    """Return precision, recall and F1 per class: [r, c, c] -> [r, 3, c]."""
-    hits = np.diagonal(counts, axis1=1, axis2=2).astype(np.float64)
-    called = counts.sum(axis=1)
-    support = counts.sum(axis=2)
-    precision = hits / np.maximum(called, 1)
-    recall = hits / np.maximum(support, 1)
-    f1 = 2 * hits / np.maximum(called + support, 1)
-    return np.stack([precision, recall, f1], axis=1)
-
-
-def _per_class(counts: IntArray) -> npt.NDArray[np.float64]:
-    return _triple(counts).reshape(len(counts), -1)
-
-
-def _macro(counts: IntArray) -> npt.NDArray[np.float64]:
-    present = (counts.sum(axis=1) + counts.sum(axis=2)) > 0  # [r, c]
-    sums = (_triple(counts) * present[:, None]).sum(axis=2)
-    averages: npt.NDArray[np.float64] = sums / present.sum(axis=1, keepdims=True)
-    return averages
+def _share(hits: int, n: int) -> Score:
+    """Return a share with Wilson's interval; of no samples nothing is known: 0, from 0 to 1."""
+    return wilson(hits, n) if n else Score(0.0, 0.0, 1.0, 0)

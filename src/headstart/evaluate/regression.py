@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from headstart.evaluate.intervals import bootstrap_mean
+from headstart.evaluate.intervals import bca_mean
 from headstart.types import FloatArray, Score
 
 
@@ -15,7 +15,7 @@ def evaluate_regression(targets: FloatArray, values: FloatArray, seed: int = 0) 
         seed: Decides the bootstrap's resamples.
 
     Returns:
-        ``mse`` (mean squared error) and ``mae`` (mean absolute error), with the percentile
+        ``mse`` (mean squared error) and ``mae`` (mean absolute error), with the BCa
         bootstrap's interval over samples.
 
     Raises:
@@ -27,6 +27,6 @@ def evaluate_regression(targets: FloatArray, values: FloatArray, seed: int = 0) 
         )
     error = values.astype(np.float64) - targets.astype(np.float64)
     return {
-        "mse": bootstrap_mean(np.square(error), seed),
-        "mae": bootstrap_mean(np.abs(error), seed),
+        "mse": bca_mean(np.square(error), seed),
+        "mae": bca_mean(np.abs(error), seed),
     }

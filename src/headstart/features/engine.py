@@ -93,31 +93,63 @@ def build_engine(
     """
     if name == "torch":
         return TorchEngine(backbone, cut, device)
-    if not isinstance(backbone.input_spec, InputSpec):
+    spec = backbone.input_spec
+    if not isinstance(spec, InputSpec):
         raise EngineError(
             f"the engine {name!r} takes pictures, and {backbone.name} takes sequences: choose the "
             "engine 'torch' or 'auto'"
         )
-    if name == "onnxruntime":
-        library = optional("onnxruntime", "engines", "the engine 'onnxruntime'")
-    else:
-        library = import_openvino()
+    library = import_engine(name)
     size = graph_batch_size()
     kept = graph.exists()
     try:
         try:
-            return _from_graph(name, library, load_graph(backbone, cut, graph, size), backbone)
+            return _from_graph(name, library, load_graph(backbone, cut, graph, size), spec)
         except Exception:
             if not kept:
                 raise
             graph.unlink(missing_ok=True)  # perhaps damaged on the disk: export it once more
-            return _from_graph(name, library, load_graph(backbone, cut, graph, size), backbone)
+            return _from_graph(name, library, load_graph(backbone, cut, graph, size), spec)
     except Exception as error:
         # The exporters and the engines have errors of their own kinds.
         raise EngineError(
             f"the engine {name!r} cannot be built for {backbone.name} at {cut} "
             f"({type(error).__name__}: {_first_line(error)}): choose the engine 'torch'"
         ) from error
+
+
+def graph_engine(
+    name: EngineName, graph: bytes, spec: InputSpec, *, size: int, threads: int
+) -> Engine:
+    """Make an engine of an exported network, for batches of one size.
+
+    Args:
+        name: ``onnxruntime`` or ``openvino``.
+        graph: From `headstart.features.graph.export_graph`.
+        spec: The pictures that it takes.
+        size: Pictures at a time.
+        threads: How many compute.
+
+    Returns:
+        The engine.
+
+    Raises:
+        MissingExtraError: The engine's package is not installed.
+        EngineError: The engine cannot read the graph.
+    """
+    library = import_engine(name)
+    try:
+        return _from_graph(name, library, graph, spec, size, threads)
+    except Exception as error:  # of the engine's own kind
+        found = f"{type(error).__name__}: {_first_line(error)}"
+        raise EngineError(f"the engine {name!r} cannot read the network ({found})") from error
+
+
+def import_engine(name: EngineName) -> Any:
+    """Import an engine's package, or say how to install it."""
+    if name == "openvino":
+        return import_openvino()
+    return optional(name, "engines", f"the engine {name!r}")
 
 
 def installed(name: EngineName) -> bool:
@@ -187,16 +219,20 @@ class TorchEngine:
 class OnnxRuntimeEngine:
     """ONNX Runtime on the CPU."""
 
-    def __init__(self, runtime: Any, graph: bytes) -> None:
+    def __init__(
+        self, runtime: Any, graph: bytes, size: int | None = None, threads: int | None = None
+    ) -> None:
         """Load a graph.
 
         Args:
             runtime: The module `onnxruntime`.
             graph: From `headstart.features.graph`.
+            size: Pictures at a time; None: `graph_batch_size`.
+            threads: How many compute; None: `cpu_threads`.
         """
-        self._size = graph_batch_size()
+        self._size = graph_batch_size() if size is None else size
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = cpu_threads()
+        options.intra_op_num_threads = cpu_threads() if threads is None else threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors; it warns of harmless things on standard error
         # Idle threads would otherwise spin on the cores that decode the next pictures.
@@ -226,7 +262,15 @@ class OnnxRuntimeEngine:
 class OpenVinoEngine:
     """OpenVINO on the CPU, in float32."""
 
-    def __init__(self, openvino: Any, graph: bytes, height: int, width: int) -> None:
+    def __init__(
+        self,
+        openvino: Any,
+        graph: bytes,
+        height: int,
+        width: int,
+        size: int | None = None,
+        threads: int | None = None,
+    ) -> None:
         """Read and compile a graph.
 
         Args:
@@ -234,8 +278,10 @@ class OpenVinoEngine:
             graph: From `headstart.features.graph`.
             height: Rows of the input.
             width: Columns of the input.
+            size: Pictures at a time; None: `graph_batch_size`.
+            threads: How many compute; None: `cpu_threads`.
         """
-        self._size = graph_batch_size()
+        self._size = graph_batch_size() if size is None else size
         core = openvino.Core()
         model = core.read_model(graph)
         model.reshape(openvino.PartialShape([self._size, 3, height, width]))
@@ -247,7 +293,7 @@ class OpenVinoEngine:
                 "INFERENCE_PRECISION_HINT": "f32",
                 "PERFORMANCE_HINT": "LATENCY",
                 "NUM_STREAMS": "1",
-                "INFERENCE_NUM_THREADS": str(cpu_threads()),
+                "INFERENCE_NUM_THREADS": str(cpu_threads() if threads is None else threads),
                 "ENABLE_CPU_PINNING": False,  # the cores are shared with the decoding threads
             },
         )
@@ -359,12 +405,17 @@ def import_openvino() -> Any:
             del sys.modules["openvino_telemetry"]
 
 
-def _from_graph(name: EngineName, library: Any, graph: bytes, backbone: Backbone) -> Engine:
+def _from_graph(
+    name: EngineName,
+    library: Any,
+    graph: bytes,
+    spec: InputSpec,
+    size: int | None = None,
+    threads: int | None = None,
+) -> Engine:
     if name == "onnxruntime":
-        return OnnxRuntimeEngine(library, graph)
-    spec = backbone.input_spec
-    assert isinstance(spec, InputSpec)
-    return OpenVinoEngine(library, graph, spec.height, spec.width)
+        return OnnxRuntimeEngine(library, graph, size, threads)
+    return OpenVinoEngine(library, graph, spec.height, spec.width, size, threads)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,17 +1,19 @@
 """Counting the floor: the arithmetic of a forward pass, and how fast this processor multiplies."""
 
 import time
+from collections.abc import Sequence
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from headstart.backbones.base import INPUT, Backbone, example_input
 from headstart.backbones.frozen import evaluating, state_tensors
+from headstart.types import InputSpec, Spec
 
 _SIDE = 1536  # 7.2 billion operations a product: long enough to time, short enough not to matter
 
 
-@torch.no_grad()
 def forward_flops(backbone: Backbone, cut: str) -> int | None:
     """Count the floating-point operations of the stages up to a cut for one (longest) sample.
 
@@ -25,10 +27,35 @@ def forward_flops(backbone: Backbone, cut: str) -> int | None:
     Returns:
         The number, or None where some operation cannot be run without numbers.
     """
-    x = example_input(backbone.input_spec, 1, torch.device("meta"))
+    return _flops([module for _, module in backbone.modules(INPUT, cut)], backbone.input_spec, None)
+
+
+def macs(network: nn.Module, spec: Spec, length: int | None = None) -> int | None:
+    """Count the multiply-adds of a forward pass for one sample, as publications count them.
+
+    Those of convolutions, matrix products and attention: half of their floating-point operations.
+    What is not a sum of products (activations, normalisation, pooling, softmax) is not counted.
+
+    Args:
+        network: Takes samples; it is left as it is.
+        spec: How samples are prepared.
+        length: Tokens or steps of the sample; None: as many as the network takes.
+
+    Returns:
+        The number, or None where some operation cannot be run without numbers.
+    """
+    flops = _flops([network], spec, length)
+    return None if flops is None else flops // 2
+
+
+@torch.no_grad()
+def _flops(modules: Sequence[nn.Module], spec: Spec, length: int | None) -> int | None:
+    x = example_input(spec, 1, torch.device("meta"))
+    if length is not None and not isinstance(spec, InputSpec):
+        x = x[:, :length]
     try:
         with FlopCounterMode(display=False) as counter:
-            for _, module in backbone.modules(INPUT, cut):
+            for module in modules:
                 with evaluating(module):
                     tensors = {name: t.to("meta") for name, t in state_tensors(module).items()}
                     x = torch.func.functional_call(module, tensors, (x,))

@@ -51,8 +51,7 @@ def load_graph(backbone: Backbone, cut: str, path: Path, batch: int) -> bytes:
         return data
     spec = backbone.input_spec
     assert isinstance(spec, InputSpec), "only networks that take pictures are exported"
-    example = torch.zeros(batch, 3, spec.height, spec.width)
-    data = _export(frozen_copy(backbone, cut).cpu(), example)
+    data = export_graph(frozen_copy(backbone, cut).cpu(), spec, batch)
     with contextlib.suppress(OSError):  # keeping it saves a second next time: not worth failing
         files.write_bytes(path, data)
     return data
@@ -73,6 +72,20 @@ def graph_path(folder: Path, network: str, spec: Spec, batch: int) -> Path:
     size = [spec.height, spec.width] if isinstance(spec, InputSpec) else [spec.longest]
     parts = [network, batch, *size, torch.__version__]
     return folder / f"{digest_json(parts)}.onnx"
+
+
+def export_graph(module: nn.Module, spec: InputSpec, batch: int) -> bytes:
+    """Return the ONNX graph of a module that takes pictures.
+
+    Args:
+        module: In eval mode, on the CPU: pictures -> one tensor.
+        spec: The pictures.
+        batch: Size of the batches that it will be run on; see `load_graph`.
+
+    Returns:
+        A model with one input ``images`` [batch, 3, height, width] and one output ``features``.
+    """
+    return _export(module, torch.zeros(batch, 3, spec.height, spec.width))
 
 
 def _export(module: nn.Module, example: torch.Tensor) -> bytes:

@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from headstart._util.devices import threads_for
 from headstart.types import FloatArray, IntArray
 
 _CHECK_EVERY = 10  # iterations between two looks at the gradient
@@ -86,6 +87,20 @@ def fit_logistic(
         raise ValueError(f"cs: expected positive numbers, got {list(cs)}")
     if device.type == "mps":
         device = torch.device("cpu")
+    smaller = min(features.shape)
+    with threads_for(2.0 * len(features) * smaller * max(classes, 16)):
+        return _solved(features, labels, classes, cs, device, tolerance, max_iterations)
+
+
+def _solved(
+    features: FloatArray,
+    labels: IntArray,
+    classes: int,
+    cs: Sequence[float],
+    device: torch.device,
+    tolerance: float,
+    max_iterations: int,
+) -> tuple[LogisticFit, ...]:
     z = torch.as_tensor(features, dtype=torch.float64, device=device)
     y = torch.as_tensor(labels, device=device)
     n = len(z)

@@ -142,7 +142,7 @@ class Predictor:
                 z = self._network(x).reshape(len(chosen), -1)
                 logits = self._head(z)[0].float()
             if self.model.goal == "classification":
-                logits = torch.softmax(logits, dim=-1)
+                logits = torch.softmax(logits / self.model.temperature, dim=-1)
             out[chosen] = logits.cpu().numpy()
         return out[:, 0] if self.model.goal == "regression" else out
 

@@ -19,8 +19,8 @@ from headstart.errors import WeightsError
 from headstart.heads import BatchedHead, HeadSpec, build_head
 from headstart.types import Goal, InputSpec, JsonDict, SeriesSpec, Spec, TextSpec
 
-FORMAT_VERSION = 3
-_PICTURES_ONLY = 2  # the version before, which is read too
+FORMAT_VERSION = 4
+_OLDER = (2, 3)  # read too: 2 is of pictures only, and neither has a temperature
 WEIGHTS_NAME = "model.safetensors"
 RECORD_NAME = "model.json"
 TOKENIZER_NAME = "tokenizer.json"
@@ -56,6 +56,7 @@ class SavedModel:
         width: Number of features that enter the head.
         options: How else the network was asked for.
         goal: What the model tells.
+        temperature: What the logits are divided by before they become probabilities.
     """
 
     backbone: str
@@ -70,6 +71,7 @@ class SavedModel:
     width: int
     options: BackboneOptions = field(default_factory=BackboneOptions)
     goal: Goal = "classification"
+    temperature: float = 1.0
 
     @property
     def outputs(self) -> int:
@@ -193,7 +195,7 @@ def load_model(folder: Path) -> TrainedModel:
             f"{folder}: expected a saved model ({RECORD_NAME} and {WEIGHTS_NAME}), but {error}"
         ) from error
     version = record.pop("format_version", None)
-    if version not in (_PICTURES_ONLY, FORMAT_VERSION):
+    if version not in (*_OLDER, FORMAT_VERSION):
         raise WeightsError(
             f"{folder}: expected format version {FORMAT_VERSION}, got {version}; "
             "use the version of Headstart that wrote it"

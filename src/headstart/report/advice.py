@@ -1,8 +1,9 @@
 """Rules that turn results into advice: pure functions, each sentence with the rows it rests on.
 
-Validation chooses; test only reports. Two scores are called indistinguishable where the worse lies
-inside the 95% interval of the better (or, for paired comparisons, where the interval of the
-difference holds zero).
+Validation chooses; test only reports. Two models are called indistinguishable where the test
+between them, corrected for the number of tests, says so. Where a run made no such test, two scores
+are where the worse lies inside the 95% interval of the better (or, for paired comparisons, where
+the interval of the difference holds zero).
 """
 
 import json
@@ -12,14 +13,20 @@ from collections.abc import Collection, Mapping, Sequence
 
 from headstart.report import (
     baseline_advice,
+    calibration_advice,
     cost_advice,
     differences,
+    error_advice,
     fit_advice,
     input_advice,
     kinds,
+    looks,
     lookup,
     measures,
+    near_advice,
     nouns,
+    pairwise,
+    seed_advice,
     setting_advice,
     text_advice,
     training_advice,
@@ -32,13 +39,13 @@ from headstart.report.text import (
     percent,
     plural,
     points,
+    probability,
     quantity,
     times,
 )
 from headstart.types import JsonDict, StepRecord
 
 DISCUSSION = ("transfer", "frozen", "input", "cost", "ensemble")
-_MOST_NAMED = 5  # a sentence that names more models is not read
 AGREEMENT_WANTED = 0.999  # two models that agree on fewer samples are not the same model
 
 
@@ -52,22 +59,28 @@ def advise(results: JsonDict, histories: Mapping[str, Sequence[StepRecord]]) -> 
 
     Returns:
         ``{"model": name or None, "sentences": [{"topic", "text", "rows"}]}``: data problems first,
-        then the model, the settings, the fit, the labels, the acceleration, and the discussion
-        (`DISCUSSION`). Every entry of ``rows`` names a row of the results: ``models/NAME``,
-        ``models/NAME/stages/I``, ``models/NAME/prediction``, ``models/NAME/ensemble``,
-        ``models/NAME/zero_shot``, ``sweeps/NAME``, ``comparisons/I``, ``data/problems/I``,
-        ``data/left_out``, ``data/counts``, ``backbones/KEY/truncation`` or
-        ``experiment/notes/I``.
+        then the model, the luck of its seed, the settings, the fit, the calibration, the labels,
+        the acceleration, and the discussion (`DISCUSSION`). Every entry of ``rows`` names a row of
+        the results: ``models/NAME``, ``models/NAME/stages/I``, ``models/NAME/prediction``,
+        ``models/NAME/ensemble``, ``models/NAME/zero_shot``, ``models/NAME/calibration``,
+        ``models/NAME/seeds``, ``sweeps/NAME``, ``comparisons/I``, ``tests/I``, ``test_looks``,
+        ``analysis/PART``, ``data/problems/I``, ``data/left_out``, ``data/counts``,
+        ``backbones/KEY/truncation`` or ``experiment/notes/I``.
     """
     ranked = lookup.by_preference(results)
     best = ranked[0] if ranked else None
-    sentences = _data(results)
+    analysed = error_advice.sentences(results)
+    sentences = [*looks.advice(results), *_data(results)]
+    sentences += [s for s in analysed if s["topic"] == "data"]
     sentences += text_advice.truncation(results)
     sentences += _no_model(results) if best is None else _model(results, ranked)
+    sentences += seed_advice.luck(results, ranked)
     sentences += _notes(results)
     sentences += setting_advice.sweeps(results)
     sentences += fit_advice.curves(results, histories, best)
+    sentences += calibration_advice.calibration(results, ranked)
     sentences += _labels(results)
+    sentences += [s for s in analysed if s["topic"] != "data"]
     discussion = [
         *training_advice.transfer(results, ranked),
         *training_advice.frozen(results, ranked),
@@ -168,23 +181,7 @@ def _model(results: JsonDict, ranked: Sequence[JsonDict]) -> list[JsonDict]:
         said = []
     said += baseline_advice.against(results, best)
 
-    near = [
-        m
-        for m in others
-        if (score := lookup.metric(m, split, measure.key)) is not None
-        and not measure.apart(chosen, score)
-        and _same_labels(m, best)
-        and not (kinds.is_ensemble(m) and measure.rank(score) < measure.rank(chosen))
-    ]
-    if near:
-        shown = near if len(near) <= _MOST_NAMED else near[: _MOST_NAMED - 1]
-        named = lookup.naming(results, [m["name"] for m in near], _MOST_NAMED)
-        text = (
-            f"On {word}, {named} {'is' if len(near) == 1 else 'are'} indistinguishable from "
-            f"{name}: {_span(results, near, split)}, inside its interval."
-        )
-        text += _cheaper(best, near)
-        said.append(_say("model", text, *rows, *(f"models/{m['name']}" for m in shown)))
+    said += near_advice.near(results, best, others)
     for m in lookup.models(results):
         if m.get("state") == "diverged":
             text = f"{lookup.quoted(results, m['name'])} diverged and is not a candidate."
@@ -197,35 +194,6 @@ def _model(results: JsonDict, ranked: Sequence[JsonDict]) -> list[JsonDict]:
         )
         said.append(_say("model", text, *rows, "data/counts"))
     return said
-
-
-def _span(results: JsonDict, models: Sequence[JsonDict], split: str) -> str:
-    """Write a few figures one by one, many by their ends."""
-    measure = measures.chosen_by(results)
-    scores = [lookup.metric(m, split, measure.key) for m in models]
-    known = [s.value for s in scores if s is not None]
-    if len(known) <= _MOST_NAMED:
-        return listing([measure.value(v) for v in known])
-    return f"{measure.value(min(known))} to {measure.value(max(known))}"
-
-
-def _same_labels(a: JsonDict, b: JsonDict) -> bool:
-    return bool(a.get("labels_per_class") == b.get("labels_per_class"))
-
-
-def _cheaper(best: JsonDict, near: Sequence[JsonDict]) -> str:
-    """Say where the choice also costs less, or where a near one would."""
-    seconds = lookup.training_seconds(best)
-    slower = [s for m in near if (s := lookup.training_seconds(m)) is not None]
-    if seconds is None or not slower:
-        return ""
-    if max(slower) > 2 * seconds:
-        longest = duration(max(slower))
-        return f" It took {duration(seconds)}, the slowest of them {longest}."
-    if min(slower) < seconds / 2:
-        shortest = duration(min(slower))
-        return f" It took {duration(seconds)}, the quickest of them {shortest}."
-    return ""
 
 
 def _labels(results: JsonDict) -> list[JsonDict]:
@@ -258,14 +226,26 @@ def _labels(results: JsonDict) -> list[JsonDict]:
             f"goes from {percent(means[0].value)} to {percent(means[-1].value)}: "
             f"{listing(steps)}. "
         )
-        gained = means[-1].value > means[-2].value and measures.ACCURACY.apart(means[-1], means[-2])
-        text += (
-            "More labels still pay."
-            if gained
-            else "The last step lies within the interval: more labels no longer pay measurably."
-        )
-        said.append(_say("labels", text, *(f"models/{m}" for n in numbers for m, _ in group[n])))
+        last = [m for n in numbers[-1:] + numbers[-2:-1] for m, _ in group[n]]
+        tested = pairwise.between(results, *last) if len(last) == 2 else None
+        text += _last_step(results, means[-1], means[-2], tested)
+        rows = [f"models/{m}" for n in numbers for m, _ in group[n]]
+        said.append(_say("labels", text, *rows, *([tested.row] if tested else [])))
     return said
+
+
+def _last_step(
+    results: JsonDict, most: Measured, fewer: Measured, tested: pairwise.Tested | None
+) -> str:
+    """Say whether the last step up in labels gained anything: by the test, or by the interval."""
+    if tested is None:
+        if most.value > fewer.value and measures.ACCURACY.apart(most, fewer):
+            return "More labels still pay."
+        return "The last step lies within the interval: more labels no longer pay measurably."
+    figures = differences.paired_text(results, tested.difference, "test", tested)
+    if differences.survived(results, tested) == "better":
+        return f"The last step is {figures}: more labels still pay."
+    return f"The last step is {figures}: more labels no longer pay measurably."
 
 
 def _mean(scores: Sequence[Measured]) -> Measured:
@@ -292,7 +272,12 @@ def _comparisons(results: JsonDict, told: Collection[str]) -> list[JsonDict]:
         if pair.get("speedup") is not None:
             said.append(_say("acceleration", _speedup(results, pair, a, b), *rows))
         elif (difference := differences.paired(results, pair)) is not None:
-            said.append(_say("model", _difference(results, pair, difference, a, b), *rows))
+            tested = None
+            if (pair.get("split") or "test") == "test":
+                tested = pairwise.between(results, pair["a"], pair["b"])
+            rows = (*rows, tested.row) if tested is not None else rows
+            text = _difference(results, pair, difference, tested)
+            said.append(_say("model", text, *rows))
     return said
 
 
@@ -330,19 +315,24 @@ def _speedup(results: JsonDict, pair: JsonDict, a: str, b: str) -> str:
     return text
 
 
-def _difference(results: JsonDict, pair: JsonDict, difference: Measured, a: str, b: str) -> str:
+def _difference(
+    results: JsonDict, pair: JsonDict, difference: Measured, tested: pairwise.Tested | None
+) -> str:
     measure = measures.chosen_by(results)
+    a, b = (lookup.quoted(results, pair[side]) for side in ("a", "b"))
     word = lookup.split_word(pair.get("split") or "test")
-    interval = difference.interval
-    text = measure.gain(difference.value)
-    if interval is not None:
-        text += f" ({measure.gain_interval(difference)})"
+    known = [] if difference.interval is None else [measure.gain_interval(difference)]
+    if tested is not None and tested.p_holm is not None:
+        known.append(f"p\u00a0=\u00a0{probability(tested.p_holm)}")
+    text = measure.gain(difference.value) + (f" ({'; '.join(known)})" if known else "")
     opening = (
         f"{a} against {b}, on the same {word} {nouns.many(results)}: {text} of {measure.words}"
     )
-    if interval is None:
+    outcome = differences.judged(results, difference)
+    if tested is not None:
+        outcome = differences.survived(results, tested)
+    if outcome == "unknown":
         return opening + "."
-    if interval[0] <= 0 <= interval[1]:
+    if outcome == "same":
         return f"{opening}; the two are indistinguishable."
-    better = a if (difference.value > 0) == measure.higher else b
-    return f"{opening}; {better} is better."
+    return f"{opening}; {a if outcome == 'better' else b} is better."

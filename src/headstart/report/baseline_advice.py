@@ -1,6 +1,6 @@
 """Rules on the models that look at no input: whether learning anything beats them."""
 
-from headstart.report import kinds, lookup, measures, nouns
+from headstart.report import differences, kinds, lookup, measures, nouns, pairwise
 from headstart.types import JsonDict
 
 
@@ -35,9 +35,15 @@ def against(results: JsonDict, best: JsonDict) -> list[JsonDict]:
         )
         return [{"topic": "model", "text": text, "rows": [f"models/{model['name']}"]}]
     said_same = f"{other}, which says the same of every {noun}"
-    if measure.apart(reached, score):
+    tested = pairwise.between(results, best["name"], model["name"])
+    if tested is not None:
+        figures += f"; {differences.paired_text(results, tested.difference, 'test', tested)}"
+    if tested is not None and differences.survived(results, tested) == "worse":
+        text = f"{name} is worse on test than {said_same}: {figures}."
+    elif pairwise.apart(results, best, model, split):
         text = f"{name} beats {said_same}: {figures}."
     else:
         text = f"{name} cannot be told from {said_same}: {figures}."
     rows = [f"models/{m['name']}" for m in (best, model)]
+    rows += pairwise.rows(results, (best, model))
     return [{"topic": "model", "text": text, "rows": rows}]

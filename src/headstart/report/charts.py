@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from headstart.report import curve_charts, maps, scatter, traces
+from headstart.report import (
+    calibration_charts,
+    curve_charts,
+    learning_curve_charts,
+    maps,
+    scatter,
+    traces,
+)
 from headstart.report.panels import LINES, columns_of, legend, title, wrapped
 from headstart.report.plots import (
     ConfusionPlot,
@@ -14,8 +21,10 @@ from headstart.report.plots import (
     EstimatePlot,
     HeatPlot,
     LabelsPlot,
+    LearningCurvesPlot,
     Plot,
     RankPlot,
+    ReliabilityPlot,
     SweepPanel,
     SweepPlot,
     SweepPoint,
@@ -45,6 +54,8 @@ def draw_on(figure: Any, plot: Plot, narrow: bool) -> None:
             _ranking(figure, plot, narrow)
         case LabelsPlot():
             _labels(figure, plot, narrow)
+        case LearningCurvesPlot():
+            learning_curve_charts.learning_curves(figure, plot, narrow)
         case ConfusionPlot():
             maps.confusion(figure, plot, narrow)
         case TimePlot():
@@ -55,6 +66,8 @@ def draw_on(figure: Any, plot: Plot, narrow: bool) -> None:
             traces.losses(figure, plot, narrow)
         case EstimatePlot():
             traces.estimates(figure, plot, narrow)
+        case ReliabilityPlot():
+            calibration_charts.reliability(figure, plot, narrow)
 
 
 def _sweeps(figure: Any, plot: SweepPlot, narrow: bool) -> None:

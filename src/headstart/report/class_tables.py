@@ -1,11 +1,12 @@
 """Tables about classes: precision and recall of each, and which are taken for which."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from headstart.report import lookup, nouns
+from headstart.report import clusters, lookup, nouns
 from headstart.report.records import Column, Row, Table
-from headstart.report.text import Measured, count, percent, percent_cells
+from headstart.report.text import Measured, count, percent, percent_cells, plural
 from headstart.types import JsonDict
 
 _FEW_CLASSES = 20
@@ -94,35 +95,76 @@ def per_class_of_all(results: JsonDict) -> Table | None:
 
 
 def worst_pairs(results: JsonDict, model: JsonDict) -> Table | None:
-    """Return the classes most often taken for another, where the matrix is too large to read."""
+    """Return the classes most often taken for another, where the matrix is too large to read.
+
+    Args:
+        results: The content of results.json.
+        model: The model whose mistakes are shown.
+
+    Returns:
+        A row for each of the worst pairs, in the direction in which it is mistaken more often, the
+        other direction beside it; None with few classes or without a mistake.
+    """
     matrix = (model.get("confusion") or {}).get("test") or ()
     classes = [str(c) for c in (results.get("data") or {}).get("classes") or ()]
-    if len(matrix) <= _FEW_CLASSES or len(classes) != len(matrix):
+    if len(matrix) <= clusters.MANY_CLASSES or len(classes) != len(matrix):
         return None
-    pairs = [
-        (number, i, j)
-        for i, line in enumerate(matrix)
-        for j, number in enumerate(line)
-        if i != j and number
-    ]
-    pairs.sort(key=lambda p: (-p[0], p[1], p[2]))
+    pairs = _pairs(matrix)
+    if not pairs:
+        return None
     words = lookup.class_words(results)
     names = [words[c] for c in classes]
-    rows = [
-        Row((names[i], names[j], count(number), count(sum(matrix[i]))))
-        for number, i, j in pairs[:_WORST_PAIRS]
-    ]
-    if not rows:
-        return None
+    errors = sum(p.there + p.back for p in pairs)
+    shown = pairs[:_WORST_PAIRS]
+    rows = tuple(
+        Row(
+            (
+                names[p.true],
+                names[p.predicted],
+                count(p.there),
+                count(sum(matrix[p.true])),
+                count(p.back),
+                percent((p.there + p.back) / errors, sign=""),
+            )
+        )
+        for p in shown
+    )
+    of_these = sum(p.there + p.back for p in shown)
     return Table(
         key="worst-pairs",
-        caption="Classes most often taken for another.",
+        caption="Classes most often taken for another, and how often the other for them.",
         columns=(
             Column("True class"),
             Column("Taken for"),
             Column(nouns.heading(results), "right"),
             Column("of", "right"),
+            Column("The other way", "right"),
+            Column("Of all mistakes, %", "right"),
         ),
-        rows=tuple(rows),
+        rows=rows,
+        note=f"Both ways together these are {count(of_these)} of {count(errors)} mistakes "
+        f"({percent(of_these / errors)}); {plural(len(pairs), 'pair')} of classes "
+        f"{'is' if len(pairs) == 1 else 'are'} confused at all.",
         priority=2,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Two classes that are confused: `there` counts the true taken for the predicted."""
+
+    true: int
+    predicted: int
+    there: int
+    back: int
+
+
+def _pairs(matrix: Sequence[Sequence[int]]) -> list[_Pair]:
+    """Return every two classes that are confused once, the most frequent mistake first."""
+    pairs = []
+    for i, line in enumerate(matrix):
+        for j, there in enumerate(line):
+            back = matrix[j][i]
+            if there + back and i != j and (there, -i) > (back, -j):
+                pairs.append(_Pair(i, j, int(there), int(back)))
+    return sorted(pairs, key=lambda p: (-p.there, -p.back, p.true, p.predicted))

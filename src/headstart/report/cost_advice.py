@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from headstart.report import differences, kinds, lookup, measures, nouns
+from headstart.report import differences, kinds, lookup, measures, nouns, pairwise
 from headstart.report.measures import Measure
 from headstart.report.text import Measured, listing, mebibytes, plural, quantity, times
 from headstart.types import JsonDict
@@ -19,18 +19,16 @@ def sizes(results: JsonDict, ranked: Sequence[JsonDict]) -> list[JsonDict]:
         Sentences on the trained models, where prediction was timed and sizes differ.
     """
     split = lookup.choosing_split(results)
-    measure = measures.chosen_by(results)
     known = [m for m in ranked if kinds.is_trained(m) and m.get("size_bytes")]
     if len({m["size_bytes"] for m in known}) < 2:
         return []
     if all(kinds.prediction_ms(results, m) is None for m in known):
         return []
     best = known[0]
-    top = _score(best, split, measure)
-    inside = [m for m in known if m is best or not measure.apart(top, _score(m, split, measure))]
+    inside = [m for m in known if m is best or not pairwise.apart(results, best, m, split)]
     small = min(inside, key=lambda m: float(m["size_bytes"]))
     large = max(known, key=lambda m: float(m["size_bytes"]))
-    said = [_smallest(results, known, best, small)]
+    said = [_smallest(results, known, small)]
     if large["size_bytes"] > small["size_bytes"]:
         said.append(_largest(results, split, large, small))
     return said
@@ -49,10 +47,9 @@ def _cost(results: JsonDict, model: JsonDict) -> str:
     return text if time is None else f"{text} and {quantity(time)} ms per {nouns.one(results)}"
 
 
-def _smallest(
-    results: JsonDict, known: Sequence[JsonDict], best: JsonDict, small: JsonDict
-) -> JsonDict:
-    """Say which model is the smallest inside the best one's interval."""
+def _smallest(results: JsonDict, known: Sequence[JsonDict], small: JsonDict) -> JsonDict:
+    """Say which model is the smallest that cannot be told from the first, which is the best."""
+    best = known[0]
     split = lookup.choosing_split(results)
     measure = measures.chosen_by(results)
     word = lookup.split_word(split)
@@ -67,8 +64,14 @@ def _smallest(
             f"({value}), with {_cost(results, small)}."
         )
         rows += [f"models/{small['name']}", f"models/{small['name']}/prediction"]
-    elif any(m["size_bytes"] < best["size_bytes"] for m in known):
-        text += f"Every smaller model lies {measure.beyond} its interval."
+        rows += pairwise.rows(results, (best, small))
+    elif smaller := [m for m in known if m["size_bytes"] < best["size_bytes"]]:
+        tests = pairwise.rows(results, *((best, m) for m in smaller))
+        if tests:
+            text += f"On {pairwise.on(results)} every smaller model can be told from it."
+        else:
+            text += f"Every smaller model lies {measure.beyond} its interval."
+        rows += tests
     else:
         text += "No model is smaller."
     return {"topic": "cost", "text": text, "rows": rows}
@@ -90,13 +93,19 @@ def _largest(results: JsonDict, split: str, large: JsonDict, small: JsonDict) ->
     else:
         text += f" of {other}"
     first, second = _score(large, split, measure), _score(small, split, measure)
-    gain = measure.gain(first.value - second.value)
-    if measure.digits is not None:
-        gain += f" of {measure.words}"
-    text += f", for {gain} on {lookup.split_word(split)}: "
-    if not measure.apart(first, second):
+    tested = pairwise.between(results, large["name"], small["name"])
+    if tested is not None:
+        text += f", for {differences.paired_text(results, tested.difference, 'test', tested)}: "
+        better = differences.survived(results, tested) == "better"
+    else:
+        gain = measure.gain(first.value - second.value)
+        if measure.digits is not None:
+            gain += f" of {measure.words}"
+        text += f", for {gain} on {lookup.split_word(split)}: "
+        better = measure.rank(first) < measure.rank(second)
+    if not pairwise.apart(results, large, small, split):
         text += "the two cannot be told apart."
-    elif measure.rank(first) < measure.rank(second):
+    elif better:
         text += "a real gain, at that price."
     else:
         text += f"more weights for {'less' if measure.higher else 'a higher'} {measure.words}."
@@ -105,6 +114,7 @@ def _largest(results: JsonDict, split: str, large: JsonDict, small: JsonDict) ->
         reached = [measure.value(t.value) for t in tests if t is not None]
         text += f" On test they reach {reached[0]} and {reached[1]}."
     rows = [f"models/{m['name']}{tail}" for m in (large, small) for tail in ("", "/prediction")]
+    rows += pairwise.rows(results, (large, small))
     return {"topic": "cost", "text": text, "rows": rows}
 
 
@@ -125,9 +135,10 @@ def ensembles(results: JsonDict) -> list[JsonDict]:
         if gain is None or best is None or not lookup.complete(model):
             continue
         name, member = (lookup.quoted(results, m["name"]) for m in (model, best))
-        outcome = differences.judged(results, gain)
+        tested = pairwise.between(results, model["name"], best["name"])
+        outcome = differences.of_vote(results, model)
         text = f"{name} against its best member, {member}: "
-        text += differences.paired_text(results, gain, "test")
+        text += differences.paired_text(results, gain, "test", tested)
         text += {
             "better": ": the vote is a real gain. ",
             "worse": ": the vote is worse. ",
@@ -136,6 +147,7 @@ def ensembles(results: JsonDict) -> list[JsonDict]:
         }[outcome]
         text += _worth(results, model, best, outcome)
         rows = [f"models/{model['name']}/ensemble", *(f"models/{m['name']}" for m in (model, best))]
+        rows += pairwise.rows(results, (model, best))
         said.append({"topic": "ensemble", "text": text.strip(), "rows": rows})
     return said
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from headstart.report import kinds, lookup, measures, nouns
+from headstart.report import kinds, looks, lookup, measures, nouns
 from headstart.report.records import Column, Facts, Row, Table
 from headstart.report.text import count, duration, listing, plural, setting, size
 from headstart.types import JsonDict
@@ -26,6 +26,9 @@ def caveats(results: JsonDict) -> Table | None:
     problems = list(enumerate((results.get("data") or {}).get("problems") or ()))
     rows = []
     for severity in _SEVERITIES:
+        if severity == "warning" and (text := looks.sentence(results)):
+            cells = ("warning", count(len(looks.earlier(results))), text)
+            rows.append(Row(cells, refs=("test_looks",)))
         rows += [_problem(i, p) for i, p in problems if p.get("severity", "note") == severity]
         if severity == "warning":
             notes = (results.get("experiment") or {}).get("notes") or ()

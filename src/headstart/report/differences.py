@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from headstart.report import lookup, measures, nouns
+from headstart.report import lookup, measures, nouns, pairwise
 from headstart.report.measures import Measure
-from headstart.report.text import Measured
+from headstart.report.pairwise import Tested
+from headstart.report.text import Measured, probability
 from headstart.types import JsonDict
 
 Outcome = Literal["better", "worse", "same", "unknown"]
@@ -19,12 +20,14 @@ class Difference:
         outcome: Whether the first is better or worse, whether the two cannot be told apart, or
             whether there is no interval to judge by.
         text: The figures in words.
-        rows: The comparison that it rests on, as a reference, or nothing.
+        rows: The test or comparison that it rests on, as references, or nothing.
+        reason: Why two that cannot be told apart cannot, as a sentence, or nothing.
     """
 
     outcome: Outcome
     text: str
     rows: tuple[str, ...]
+    reason: str = ""
 
 
 def between(results: JsonDict, a: JsonDict, b: JsonDict) -> Difference | None:
@@ -36,20 +39,32 @@ def between(results: JsonDict, a: JsonDict, b: JsonDict) -> Difference | None:
         b: Another.
 
     Returns:
-        The paired difference where the run compared the two; else the difference of their test
-        scores, judged by the report's rule for scores without a paired comparison (see
-        `Measure.apart`); validation where there is no test; None where a score is missing.
+        What the test between the two says where the run made one, else their paired difference
+        where it compared them; else the difference of their test scores, judged by the report's
+        rule for scores without a paired comparison (see `Measure.apart`); validation where there
+        is no test; None where a score is missing.
     """
     measure = measures.chosen_by(results)
     pairs = list(enumerate(results.get("comparisons") or ()))
     pairs.sort(key=lambda entry: entry[1].get("split") not in (None, "test"))  # further sets last
-    for i, pair in pairs:
+    compared = [
+        (i, pair)
+        for i, pair in pairs
+        if {pair["a"], pair["b"]} == {a["name"], b["name"]} and paired(results, pair) is not None
+    ]
+    tested = pairwise.between(results, a["name"], b["name"])
+    if tested is not None:
+        text = paired_text(results, tested.difference, "test", tested)
+        rows = (tested.row, *(f"comparisons/{i}" for i, _ in compared[:1]))
+        reason = f"The difference does not survive {pairwise.method(results)}. "
+        return Difference(survived(results, tested), text, rows, reason)
+    for i, pair in compared[:1]:
         found = paired(results, pair)
-        if found is None or {pair["a"], pair["b"]} != {a["name"], b["name"]}:
-            continue
-        found = found if pair["a"] == a["name"] else _turned(found)
+        assert found is not None
+        found = found if pair["a"] == a["name"] else pairwise.turned(found)
         text = paired_text(results, found, str(pair.get("split") or "test"))
-        return Difference(judged(results, found), text, (f"comparisons/{i}",))
+        reason = "That interval includes 0. "
+        return Difference(judged(results, found), text, (f"comparisons/{i}",), reason)
     for split in ("test", "val"):
         first, second = (lookup.metric(m, split, measure.key) for m in (a, b))
         if first is None or second is None:
@@ -66,26 +81,29 @@ def paired(results: JsonDict, pair: JsonDict) -> Measured | None:
     return lookup.measured(pair.get(measures.chosen_by(results).difference))
 
 
-def paired_text(results: JsonDict, difference: Measured, split: str) -> str:
-    """Write a paired difference: +1.1 points (+0.3 to +1.9) on the same test pictures."""
+def paired_text(
+    results: JsonDict, difference: Measured, split: str, tested: Tested | None = None
+) -> str:
+    """Write a paired difference: +1.1 points (+0.3 to +1.9; p = 0.004) on the same test pictures.
+
+    Args:
+        results: The content of results.json.
+        difference: The difference.
+        split: The split that it was measured on.
+        tested: The test of the two models, whose corrected p-value is told, or None.
+
+    Returns:
+        The text.
+    """
     measure = measures.chosen_by(results)
     text = measure.gain(difference.value)
-    if difference.interval is not None:
-        text += f" ({measure.gain_interval(difference)})"
+    known = [] if difference.interval is None else [measure.gain_interval(difference)]
+    if tested is not None and tested.p_holm is not None:
+        known.append(f"p\u00a0=\u00a0{probability(tested.p_holm)}")
+    text += f" ({'; '.join(known)})" if known else ""
     if measure.digits is not None:
         text += f" in {measure.words}"
     return f"{text} on the same {lookup.split_word(split)} {nouns.many(results)}"
-
-
-def _turned(difference: Measured) -> Measured:
-    """Return b minus a from a minus b."""
-    low, high = difference.interval or (None, None)
-    return Measured(
-        -difference.value,
-        None if high is None else -high,
-        None if low is None else -low,
-        difference.n,
-    )
 
 
 def judged(results: JsonDict, difference: Measured | None) -> Outcome:
@@ -96,6 +114,23 @@ def judged(results: JsonDict, difference: Measured | None) -> Outcome:
     if low <= 0 <= high:
         return "same"
     return "better" if (low > 0) == measures.chosen_by(results).higher else "worse"
+
+
+def survived(results: JsonDict, tested: Tested) -> Outcome:
+    """Return what a test says of the first model, corrected for the number of tests."""
+    if not tested.distinguishable:
+        return "same"
+    better = (tested.difference.value > 0) == measures.chosen_by(results).higher
+    return "better" if better else "worse"
+
+
+def of_vote(results: JsonDict, model: JsonDict) -> Outcome:
+    """Return what an ensemble's gain over its best member says: by their test, or its interval."""
+    vote = model.get("ensemble") or {}
+    tested = pairwise.between(results, model["name"], str(vote.get("best_member")))
+    if tested is not None:
+        return survived(results, tested)
+    return judged(results, lookup.measured(vote.get("gain")))
 
 
 def _unpaired(measure: Measure, first: Measured, second: Measured) -> Outcome:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from headstart.report import kinds, lookup, nouns
+from headstart.report import differences, kinds, lookup, nouns
 from headstart.report.records import Column, Paragraph, Row, Table
 from headstart.report.text import (
     MISSING,
@@ -43,7 +43,7 @@ def gains(results: JsonDict, recommended: str | None) -> Table | None:
                     *(percent(s.value if s else None, sign="") for s in (together, own)),
                     points(gain.value if gain else None),
                     points_interval(gain),
-                    verdict(model),
+                    verdict(results, model),
                     percent(vote.get("disagreement"), sign=""),
                     _added(results, model, best),
                 ),
@@ -83,15 +83,10 @@ def _added(results: JsonDict, model: JsonDict, best: JsonDict | None) -> str:
     return MISSING if together is None or alone is None else quantity(together - alone)
 
 
-def verdict(model: JsonDict) -> str:
+def verdict(results: JsonDict, model: JsonDict) -> str:
     """Return in words what an ensemble's gain over its best member is worth."""
-    gain = lookup.measured((model.get("ensemble") or {}).get("gain"))
-    if gain is None or gain.interval is None:
-        return MISSING
-    low, high = gain.interval
-    if low <= 0 <= high:
-        return "cannot be told apart"
-    return "better" if low > 0 else "worse"
+    words = {"better": "better", "worse": "worse", "same": "cannot be told apart"}
+    return words.get(differences.of_vote(results, model), MISSING)
 
 
 def members(results: JsonDict) -> Table | None:

@@ -1,9 +1,11 @@
 """Renders a view as one HTML file that needs nothing else: no network, no scripts, no fonts."""
 
+import base64
 import re
 
 from headstart.report import figures
 from headstart.report.numbering import row_anchor
+from headstart.report.pictures import Picture
 from headstart.report.records import Column, Figure, ReportView, Table
 
 _MANY_ROWS = 24
@@ -33,6 +35,7 @@ def to_html(view: ReportView) -> str:
     return environment.get_template("report.html.j2").render(
         view=view,
         drawing=_drawing,
+        data_uri=_data_uri,
         groups=_groups,
         row_anchor=row_anchor,
         many_rows=_MANY_ROWS,
@@ -55,6 +58,11 @@ def _drawing(figure: Figure, phone: bool) -> str:
     return markupsafe.Markup(
         figures.draw(figure.plot, "phone" if phone else "screen", key, figure.alt)
     )
+
+
+def _data_uri(picture: Picture) -> str:
+    """Return a picture as an address that holds it whole, so that the page needs no other file."""
+    return f"data:image/{picture.kind};base64,{base64.b64encode(picture.data).decode('ascii')}"
 
 
 def _groups(table: Table) -> tuple[tuple[str, int], ...]:

@@ -3,12 +3,13 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from headstart.errors import RunError
 from headstart.report.measures import goal
+from headstart.report.pictures import Picture, inside, read_picture
 from headstart.report.text import clean
 from headstart.types import JsonDict, StepRecord
 
@@ -24,12 +25,15 @@ class Run:
         histories: Curves by model name, and by ``sweeps/NAME`` with the member of each record.
         traces: Training losses within the epochs, (optimiser steps, loss), by model name.
         estimates: What regressions predict on test, (true, predicted), by model name.
+        pictures: Small pictures by the path that the analysis gives; what cannot be shown is
+            left out.
     """
 
     results: JsonDict
     histories: Mapping[str, tuple[StepRecord, ...]]
     traces: Mapping[str, tuple[tuple[float, float], ...]]
     estimates: Mapping[str, tuple[tuple[float, float], ...]]
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
 
 
 def read_results(run_folder: Path) -> JsonDict:
@@ -98,15 +102,28 @@ def load_run(run_folder: Path) -> Run:
         histories,
         {name: points for name, points in traces.items() if points},
         {name: points for name, points in estimates.items() if points},
+        _pictures(run_folder, raw),
     )
+
+
+def _pictures(run_folder: Path, raw: JsonDict) -> dict[str, Picture]:
+    """Return the small pictures of the mistakes and of the labels that are under suspicion."""
+    analysis = raw.get("analysis") or {}
+    entries = [
+        *(analysis.get("mistakes") or ()),
+        *((analysis.get("suspicious_labels") or {}).get("list") or ()),
+    ]
+    found = {}
+    for relative in (e.get("image") for e in entries):
+        if isinstance(relative, str) and (picture := read_picture(run_folder, relative)):
+            found[clean(relative)] = picture
+    return found
 
 
 def _read_rows(run_folder: Path, relative: str | None) -> list[JsonDict]:
     """Return the rows of a Parquet file inside the run folder, or nothing where there is none."""
-    if not relative or "\0" in relative:
-        return []
-    path = (run_folder / relative).resolve()
-    if not path.is_relative_to(run_folder.resolve()) or not path.is_file():
+    path = inside(run_folder, relative)
+    if path is None:
         return []
     import pyarrow as pa
     from pyarrow import parquet

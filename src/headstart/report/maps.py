@@ -1,4 +1,4 @@
-"""Charts made of cells: heat maps of sweeps and confusion matrices.
+"""Charts made of cells: heat maps of sweeps, and confusion matrices of few classes.
 
 One hue is used, and the value is its opacity: it reads on white and on black paper, and in grey.
 """
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from headstart.report import large_confusion
 from headstart.report.plots import ConfusionPlot, HeatPlot
 from headstart.report.style import INK, MUTED, NARROW_INCHES, ON_SHADE, SHADE, VAL, WIDE_INCHES
 from headstart.report.text import count, percent, quantity
@@ -63,7 +64,7 @@ def confusion(figure: Any, plot: ConfusionPlot, narrow: bool) -> None:
     matrix = np.asarray(plot.matrix, dtype=float)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     if len(plot.classes) > READABLE_CLASSES:
-        _large_confusion(figure, shares)
+        large_confusion.draw(figure, plot, shares, narrow)
         return
     n = len(plot.classes)
     names = [_short(name) for name in plot.classes]
@@ -77,52 +78,17 @@ def confusion(figure: Any, plot: ConfusionPlot, narrow: bool) -> None:
     figure.set_size_inches(min(most, margin + cell * n), foot + height * n)
     axes = figure.subplots()
     small = cell < 0.3
-    for i in range(n):
-        for j in range(n):
-            share = float(shares[i, j])
-            if share > 0:
-                _cell(axes, j, i, 0.06 + 0.9 * share)
-            number = int(matrix[i, j])
-            if number:
-                size = 5.5 if small else 8.0
-                _write(axes, j, i, count(number), 0.06 + 0.9 * share, size=size)
+    for i, j in np.argwhere(matrix):
+        # The root lifts what is rare: one picture in a hundred can be seen.
+        opacity = 0.06 + 0.9 * float(np.sqrt(shares[i, j]))
+        _cell(axes, j, i, opacity)
+        _write(axes, j, i, count(int(matrix[i, j])), opacity, size=5.5 if small else 8.0)
     axes.set_yticks(range(n), names)
     turned = {"rotation": 90, "rotation_mode": "anchor", "ha": "right", "va": "center"}
     axes.set_xticks(range(n), names, **(turned if upright else {}))
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     _square_up(axes, n, n)
-
-
-def _large_confusion(figure: Any, shares: Any) -> None:
-    """Draw the matrix as one picture, small shares lifted by a square root, with a scale."""
-    figure.set_size_inches(3.5, 3.1)
-    axes = figure.subplots()
-    axes.imshow(_tinted(np.sqrt(shares)), interpolation="nearest")
-    n = len(shares)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_xlabel(f"predicted class (all {count(n)}, in the order of the data)")
-    axes.set_ylabel("true class")
-    _box(axes)
-    scale = axes.inset_axes((1.05, 0.0, 0.045, 1.0))
-    scale.imshow(
-        _tinted(np.sqrt(np.linspace(1, 0, 100))[:, None]), aspect="auto", extent=(0, 1, 0, 100)
-    )
-    scale.set_xticks([])
-    scale.yaxis.tick_right()
-    scale.yaxis.set_label_position("right")
-    scale.set_ylabel("share of the true class, %")
-    _box(scale)
-
-
-def _tinted(opacity: Any) -> Any:
-    """Return an RGBA picture of the one hue."""
-    colour = [int(SHADE[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    picture = np.empty((*opacity.shape, 4))
-    picture[..., :3] = colour
-    picture[..., 3] = opacity
-    return picture
 
 
 def _short(name: str) -> str:

@@ -12,6 +12,7 @@ from headstart.report.records import (
     ReportView,
     Row,
     Section,
+    Sheet,
     Table,
 )
 from headstart.report.text import listing
@@ -46,7 +47,7 @@ def number(view: ReportView) -> ReportView:
             if isinstance(block, Table):
                 tables += 1
                 blocks.append(replace(block, number=tables, rows=_labelled(block)))
-            elif isinstance(block, Figure):
+            elif isinstance(block, Figure | Sheet):
                 figures += 1
                 blocks.append(replace(block, number=figures))
             else:

@@ -10,7 +10,7 @@ from typing import Any
 from headstart.errors import RunError
 from headstart.report import figures
 from headstart.report.numbering import row_anchor
-from headstart.report.records import Figure, ReportView, Table
+from headstart.report.records import Figure, ReportView, Sheet, Table
 from headstart.report.shortening import DENSITIES, Density, shortened
 from headstart.types import JsonDict
 
@@ -70,7 +70,7 @@ def _compile(view: ReportView, density: Density, root: Path) -> tuple[bytes, int
 
 
 def _data(view: ReportView, density: Density, root: Path) -> JsonDict:
-    """Return what the template reads, and write the figures beside it."""
+    """Return what the template reads, and write figures and pictures beside it."""
     data: JsonDict = dataclasses.asdict(
         dataclasses.replace(view, sections=()),
     )
@@ -95,6 +95,8 @@ def _block(block: Any, root: Path) -> JsonDict:
             "file": file,
             "anchor": f"figure-{block.number}",
         }
+    if isinstance(block, Sheet):
+        return _sheet(block, root)
     entry: JsonDict = dataclasses.asdict(block)
     if isinstance(block, Table):
         entry["labelled"] = block.labelled
@@ -102,6 +104,23 @@ def _block(block: Any, root: Path) -> JsonDict:
         for row, record in zip(entry["rows"], block.rows, strict=True):
             row["anchor"] = row_anchor(block, record)
     return entry
+
+
+def _sheet(sheet: Sheet, root: Path) -> JsonDict:
+    """Return what the template reads of a contact sheet, and write its pictures beside it."""
+    shots = []
+    for i, shot in enumerate(sheet.shots):
+        file = None
+        if shot.picture is not None:
+            file = f"figure-{sheet.number}-{i}.{shot.picture.kind}"
+            (root / file).write_bytes(shot.picture.data)
+        shots.append({"file": file, "alt": shot.alt, "lines": list(shot.lines)})
+    return {
+        "kind": sheet.kind,
+        "caption": f"{sheet.caption} {sheet.note}".strip(),
+        "shots": shots,
+        "anchor": f"figure-{sheet.number}",
+    }
 
 
 def _date(created: str) -> dict[str, int] | None:

@@ -217,6 +217,68 @@ class EstimatePlot:
     points: tuple[tuple[float, float], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LearningCurve:
+    """How accuracy grows with the number of training labels.
+
+    Attributes:
+        title: Its name in the legend.
+        points: What was measured: (labels, mean accuracy, standard deviation or None), ascending.
+        fitted: The fitted law over the measured span, (labels, accuracy).
+        beyond: Its extrapolation, (labels, accuracy).
+        expected: The accuracies that are forecast, with their intervals.
+        band: (labels, low, high) of the shaded band.
+    """
+
+    title: str
+    points: tuple[tuple[int, float, float | None], ...]
+    fitted: tuple[tuple[float, float], ...] = ()
+    beyond: tuple[tuple[float, float], ...] = ()
+    expected: tuple[tuple[int, Measured], ...] = ()
+    band: tuple[tuple[float, float, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LearningCurvesPlot:
+    """Learning curves of several backbones on one pair of axes."""
+
+    curves: tuple[LearningCurve, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """The answers of one range of confidence.
+
+    Attributes:
+        low: Least confidence of the range.
+        high: Largest confidence of the range.
+        n: How many answers are in it, at least 1.
+        confidence: Their mean confidence.
+        accuracy: The share of them that is right.
+    """
+
+    low: float
+    high: float
+    n: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityPanel:
+    """The bins of one model at one temperature, ascending; empty ones are left out."""
+
+    title: str
+    bins: tuple[ReliabilityBin, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityPlot:
+    """Accuracy against confidence, with the number of answers below: panels side by side."""
+
+    panels: tuple[ReliabilityPanel, ...]
+
+
 Plot = (
     CurvesPlot
     | SweepPlot
@@ -228,4 +290,6 @@ Plot = (
     | CostPlot
     | TracePlot
     | EstimatePlot
+    | LearningCurvesPlot
+    | ReliabilityPlot
 )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from headstart.report import kinds, lookup, measures
+from headstart.report import clusters, kinds, lookup, maps, measures
 from headstart.report.measures import Measure
 from headstart.report.plots import (
     ConfusionPlot,
@@ -184,19 +184,32 @@ def labels_chart(results: JsonDict) -> Figure | None:
 
 
 def confusion(results: JsonDict, model: JsonDict) -> Figure | None:
-    """Return the confusion matrix of a model on test."""
+    """Return the confusion matrix of a model on test, classes that are confused side by side."""
     matrix = (model.get("confusion") or {}).get("test") or ()
     words = lookup.class_words(results)
     classes = list(words.values())
     if not matrix or len(classes) != len(matrix):
         return None
+    clustered = len(matrix) > clusters.MANY_CLASSES
+    order = clusters.order(matrix) if clustered else tuple(range(len(matrix)))
     title = model.get("title") or model["name"]
+    caption = (
+        f"Confusion matrix of “{title}” on test: true classes down, predicted classes across, "
+        "shaded by the share of the true class; the shade grows with the root of the share, so "
+        "that rare confusions can be seen."
+    )
+    if clustered:
+        caption += " Classes that are often taken for each other stand side by side."
+    if len(matrix) > maps.READABLE_CLASSES:
+        caption += " Where there is no room for all names, classes with most mistakes are named."
     return Figure(
         key="confusion",
-        caption=f"Confusion matrix of “{title}” on test: true classes down, predicted classes "
-        "across, shaded by the share of the true class.",
+        caption=caption,
         alt=f"Confusion matrix of {title}; precision and recall per class are in a table.",
-        plot=ConfusionPlot(tuple(classes), tuple(tuple(int(n) for n in line) for line in matrix)),
+        plot=ConfusionPlot(
+            tuple(classes[i] for i in order),
+            tuple(tuple(int(matrix[i][j]) for j in order) for i in order),
+        ),
         priority=2,
     )
 

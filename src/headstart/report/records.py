@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from headstart.report.pictures import Picture
 from headstart.report.plots import Plot
 
 Align = Literal["left", "right"]
@@ -186,7 +187,44 @@ class Quote:
     kind: Literal["quote"] = "quote"
 
 
-Block = Table | Figure | Paragraph | Advice | Facts | Command | Quote
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One picture of a contact sheet.
+
+    Attributes:
+        picture: The picture, or None where its file cannot be shown: a frame stands in its place.
+        alt: What it is, for those who cannot see it.
+        lines: What is said below it, a few short lines; the first is set in bold.
+    """
+
+    picture: Picture | None
+    alt: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A contact sheet: small pictures side by side, each with what is to be said of it.
+
+    Attributes:
+        key: Its identifier in the report.
+        caption: What it shows and in which order.
+        shots: The pictures, the most important first.
+        priority: 1 is needed, 5 is the first to go where pages are limited.
+        note: How many were left out, or empty.
+        number: Its number among the figures; given by `numbering`.
+    """
+
+    key: str
+    caption: str
+    shots: tuple[Shot, ...]
+    priority: int = 3
+    note: str = ""
+    number: int = 0
+    kind: Literal["sheet"] = "sheet"
+
+
+Block = Table | Figure | Paragraph | Advice | Facts | Command | Quote | Sheet
 
 
 @dataclass(frozen=True, slots=True)

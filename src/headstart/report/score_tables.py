@@ -143,6 +143,46 @@ def further_tests(results: JsonDict, recommended: str | None) -> Table | None:
     )
 
 
+def class_means(results: JsonDict, recommended: str | None) -> Table | None:
+    """Return the means over classes with their intervals, where the area under the curve is known.
+
+    Args:
+        results: The content of results.json.
+        recommended: The name of the recommended model, or None.
+
+    Returns:
+        The table, or None where no model has it.
+    """
+    models = [m for m in lookup.models(results) if lookup.metric(m, "test", "auc_macro")]
+    if not models:
+        return None
+    heads = [("precision_macro", "Precision, %"), ("recall_macro", "Recall, %")]
+    heads += [("f1_macro", "F1, %"), ("auc_macro", "ROC AUC, %")]
+    heads = [(k, h) for k, h in heads if any(lookup.metric(m, "test", k) for m in models)]
+    rows = []
+    for model in models:
+        cells = [str(model.get("title") or model["name"])]
+        for key, _ in heads:
+            cells += percent_cells(lookup.metric(model, "test", key))
+        rows.append(Row(tuple(cells), strong=model["name"] == recommended))
+    return Table(
+        key="class-means",
+        caption="Means over classes on test.",
+        columns=(
+            Column("Model"),
+            *(
+                Column(title, "right", group)
+                for _, group in heads
+                for title in ("value", "95% interval")
+            ),
+        ),
+        rows=tuple(rows),
+        note="ROC AUC: the area under the curve of true against false positives, of each class "
+        "against all others.",
+        priority=4,
+    )
+
+
 def models(results: JsonDict) -> Table | None:
     """Return how the models differ: mode, backbone, settings, trained parameters, epochs."""
     entries = kinds.trained(results)

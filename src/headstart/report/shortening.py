@@ -12,9 +12,13 @@ from headstart.report.records import (
     ReportView,
     Row,
     Section,
+    Sheet,
     Table,
 )
 from headstart.report.text import count, listing, plural
+
+_Optional = Table | Figure | Facts | Quote | Sheet
+_INTRODUCED = ("facts", "command", "quote", "sheet")  # by a paragraph with a colon
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,8 @@ class Density:
     Attributes:
         name: ``full``, ``compact`` or ``essential``.
         priority: The least important priority that stays.
-        rows: The most rows of a table; rows that are cited, bold or first are kept.
+        rows: The most rows of a table; rows that are cited, bold or first are kept. Also the most
+            pictures of a contact sheet, the first ones.
         tight: Whether type and margins are the smaller ones.
     """
 
@@ -56,30 +61,41 @@ def shortened(view: ReportView, density: Density) -> ReportView:
         The shorter view with its own numbers and citations, and words on what was left out.
     """
     cited = _cited_refs(view)
-    tables = figures = 0
+    tables = figures = texts = 0
     sections: list[Section] = []
     for section in view.sections:
         blocks: list[Block] = []
         for block in section.blocks:
-            if not isinstance(block, Table | Figure | Facts | Quote) or _stays(
-                block, density, cited
-            ):
-                blocks.append(
-                    _fewer_rows(block, density.rows, cited) if isinstance(block, Table) else block
-                )
+            if not isinstance(block, _Optional) or _stays(block, density, cited):
+                blocks.append(_fewer(block, density.rows, cited))
             elif isinstance(block, Table):
                 tables += 1
-            elif isinstance(block, Figure):
+            elif isinstance(block, Figure | Sheet):
                 figures += 1
+            elif isinstance(block, Quote):
+                texts += 1
         sections.append(replace(section, blocks=tuple(_introduced(blocks))))
-    gone = [plural(n, word) for n, word in ((tables, "table"), (figures, "figure")) if n]
+    counts = ((tables, "table"), (figures, "figure"), (texts, "text"))
+    gone = [plural(n, word) for n, word in counts if n]
     words = ""
     if gone:
-        words = (
-            f"For space {listing(gone)} {'is' if tables + figures == 1 else 'are'} left out here."
-        )
+        words = f"For space {listing(gone)} {_verb(tables + figures + texts)} left out here."
     kept = tuple(s for s in sections if s.blocks)
     return numbering.number(replace(view, sections=kept, left_out=words))
+
+
+def _verb(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _fewer(block: Block, most: int, cited: frozenset[str]) -> Block:
+    """Return a table with fewer rows, a contact sheet with fewer pictures, or what it was."""
+    if isinstance(block, Table):
+        return _fewer_rows(block, most, cited)
+    if isinstance(block, Sheet) and len(block.shots) > most:
+        said = f"{count(most)} of {count(len(block.shots))}; all are in report.html."
+        return replace(block, shots=block.shots[:most], note=said)
+    return block
 
 
 def _introduced(blocks: list[Block]) -> list[Block]:
@@ -89,7 +105,7 @@ def _introduced(blocks: list[Block]) -> list[Block]:
         for i, block in enumerate(blocks)
         if block.kind != "paragraph"
         or not block.text.endswith(":")
-        or (i + 1 < len(blocks) and blocks[i + 1].kind in ("facts", "command", "quote"))
+        or (i + 1 < len(blocks) and blocks[i + 1].kind in _INTRODUCED)
     ]
 
 
@@ -104,7 +120,7 @@ def _cited_refs(view: ReportView) -> frozenset[str]:
     return frozenset(refs)
 
 
-def _stays(block: Table | Figure | Facts | Quote, density: Density, cited: frozenset[str]) -> bool:
+def _stays(block: _Optional, density: Density, cited: frozenset[str]) -> bool:
     if isinstance(block, Table):
         refs = {*block.refs, *(ref for row in block.rows for ref in row.refs)}
         if refs & cited:

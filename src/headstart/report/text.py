@@ -1,5 +1,6 @@
 """How figures and names are written for people: every formatted figure of a report is made here."""
 
+import datetime
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -264,6 +265,30 @@ def align(texts: Sequence[str]) -> tuple[str, ...]:
         else text + (_POINT_SPACE if digits == 0 else "") + _FIGURE_SPACE * (longest - digits)
         for text, digits in zip(texts, tails, strict=True)
     )
+
+
+def probability(value: float | None) -> str:
+    """Write the p-value of a test: 0.031, 3.2 × 10⁻⁶."""
+    return quantity(value, 2)
+
+
+def day(moment: Any) -> str:
+    """Write the day of an ISO 8601 moment: 22 November 2026; nothing where it is none."""
+    try:
+        found = datetime.datetime.fromisoformat(str(moment))
+    except ValueError:
+        return ""
+    return f"{found.day} {found:%B %Y}"
+
+
+def excerpt(text: str, most: int) -> str:
+    """Return the beginning of a text on one line, up to a whole word, with an ellipsis."""
+    text = " ".join(text.split())
+    if len(text) <= most:
+        return text
+    head = text[: most + 1]
+    whole = head.rpartition(" ")[0]
+    return (whole if len(whole) > most // 2 else head[:most]).rstrip(" ,;:.") + " …"
 
 
 def listing(items: Sequence[str], word: str = "and") -> str:

@@ -40,18 +40,13 @@ def transfer(results: JsonDict, ranked: Sequence[JsonDict]) -> list[JsonDict]:
         text += {
             "better": ": transfer learning is a real gain.",
             "worse": ": here training from scratch is better.",
-            "same": f". {_zero(difference)}The two cannot be told apart: the pretrained weights "
+            "same": f". {difference.reason}The two cannot be told apart: the pretrained weights "
             "bring no gain that could be measured.",
             "unknown": ". Without intervals there is no verdict.",
         }[difference.outcome]
         text += _budgets(results, same[0], scratch)
         said.append(_sentence("transfer", text, same[0], scratch, difference))
     return said
-
-
-def _zero(difference: Difference) -> str:
-    """Say what makes a paired difference no difference."""
-    return "That interval includes 0. " if difference.rows else ""
 
 
 def _budgets(results: JsonDict, one: JsonDict, other: JsonDict) -> str:

@@ -1,11 +1,10 @@
 """Turns a run folder into a report's content: records whose every number has its text."""
 
-import datetime
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from headstart.report import (
+    calibration_tables,
     class_tables,
     conclusion_tables,
     cost_plotting,
@@ -17,14 +16,20 @@ from headstart.report import (
     goal_tables,
     kinds,
     language_tables,
+    learning_curve_tables,
     lookup,
     measures,
     methods,
+    mistakes,
+    near_duplicate_tables,
     numbering,
     opening,
+    pairwise_tables,
     plotting,
     score_tables,
+    seed_tables,
     stage_tables,
+    suspicious_tables,
     text_tables,
     time_tables,
     zero_shot_tables,
@@ -39,7 +44,7 @@ from headstart.report.records import (
     ReportView,
     Section,
 )
-from headstart.report.text import capital, listing
+from headstart.report.text import capital, day, listing
 from headstart.types import JsonDict
 
 
@@ -60,7 +65,7 @@ def build_view(run_folder: Path) -> ReportView:
     experiment = results.get("experiment") or {}
     name = str(experiment.get("name") or run_folder.name)
     profile = f", profile {experiment['profile']}" if experiment.get("profile") else ""
-    date = _date(results.get("created"))
+    date = day(results.get("created"))
     view = ReportView(
         title=str(experiment.get("title") or name),
         subtitle=f"Experiment {name}{profile}" + (f" · {date}" if date else ""),
@@ -73,6 +78,9 @@ def build_view(run_folder: Path) -> ReportView:
                 _question(results),
                 _method(results),
                 _results(run),
+                _errors(run),
+                _calibration(results),
+                _labels(results),
                 _zero_shot(results),
                 _ensembles(results),
                 _costs(results),
@@ -92,14 +100,6 @@ def _section(key: str, title: str, blocks: Iterable[Block | None]) -> Section:
     """Return a section of the blocks that there are; an empty list of facts is none."""
     present = (b for b in blocks if b is not None and not (isinstance(b, Facts) and not b.items))
     return Section(key, title, tuple(present))
-
-
-def _date(created: Any) -> str:
-    try:
-        moment = datetime.datetime.fromisoformat(str(created))
-    except ValueError:
-        return ""
-    return f"{moment.day} {moment:%B %Y}"
 
 
 def _question(results: JsonDict) -> Section:
@@ -152,6 +152,9 @@ def _results(run: Run) -> Section:
     blocks += [
         scores,
         score_tables.further_tests(results, chosen),
+        score_tables.class_means(results, chosen),
+        pairwise_tables.tests(results, chosen),
+        seed_tables.seeds(results, chosen),
         plotting.labels_chart(results),
         curve_plotting.model_curves(run),
         estimate_plotting.traces(run),
@@ -169,6 +172,24 @@ def _results(run: Run) -> Section:
     blocks += [class_tables.per_class_of_all(results), text_tables.examples(results)]
     blocks += [*language_tables.samples(results, model), language_tables.references(results)]
     return _section("results", "Results", blocks)
+
+
+def _errors(run: Run) -> Section:
+    blocks = [
+        *mistakes.blocks(run),
+        *near_duplicate_tables.blocks(run.results),
+        *suspicious_tables.blocks(run),
+    ]
+    return _section("errors", "Errors and doubtful data", blocks)
+
+
+def _calibration(results: JsonDict) -> Section:
+    model = opening.shown_in_detail(results)
+    return _section("calibration", "Calibration", calibration_tables.blocks(results, model))
+
+
+def _labels(results: JsonDict) -> Section:
+    return _section("labels", "How much data", learning_curve_tables.blocks(results))
 
 
 def _conventions(results: JsonDict) -> str:

@@ -25,6 +25,7 @@ from headstart.features.lengths import on_ladder
 from headstart.features.store import FeatureStore
 from headstart.predict import BackboneOptions
 from headstart.runs.notebook import Notebook
+from headstart.runs.trackers import Trackers, no_trackers
 from headstart.train import CheckpointFolder
 from headstart.types import (
     FloatArray,
@@ -63,6 +64,7 @@ class Bench:
         memory: What was computed for earlier parts; shared by all benches of a run.
         options: How the network was asked for besides its name and weights.
         examples: Texts whose class is to be told, each with its second text or None.
+        trackers: Who else is shown the records as they come.
     """
 
     dataset: Dataset
@@ -82,6 +84,7 @@ class Bench:
     memory: "Memory"
     options: BackboneOptions = field(default_factory=BackboneOptions)
     examples: tuple[tuple[str, str | None], ...] = ()
+    trackers: Trackers = field(default_factory=no_trackers)
 
     @property
     def answers(self) -> IntArray | FloatArray:

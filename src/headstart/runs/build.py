@@ -14,9 +14,11 @@ from headstart.types import Augmentation, IntArray
 
 
 def members_of(part: schema.TrainedPart) -> tuple[dict[str, float | int], ...]:
-    """Return the settings of each member: one without changes for a model, the grid for a sweep."""
+    """Return each member's settings: the grid of a sweep, the seeds of a model with several."""
     if not isinstance(part, schema.SweepPart):
-        return ({},)
+        if part.seeds == 1:
+            return ({},)
+        return tuple({"seed": part.seed + repeat} for repeat in range(part.seeds))
     keys = list(part.grid)
     return tuple(
         dict(zip(keys, values, strict=True)) for values in itertools.product(*part.grid.values())
@@ -97,6 +99,7 @@ def train_plan(
         seed=members[0].seed,
         goal=dataset.goal,
         record_steps=part.record_steps,
+        max_seconds=_seconds(part.max_minutes),
     )
 
 
@@ -172,7 +175,12 @@ def stage_plan(
         precision=stage.precision,
         goal=dataset.goal,
         record_steps=part.record_steps,
+        max_seconds=_seconds(part.max_minutes),
     )
+
+
+def _seconds(minutes: float | None) -> float | None:
+    return None if minutes is None else 60 * minutes
 
 
 def augmentation(config: schema.AugmentationConfig) -> Augmentation:
@@ -205,12 +213,15 @@ def settings_of(part: schema.TrainedPart) -> dict[str, object]:
     else:
         # Each stage says everything; what the part says has gone into them.
         stages = {"stages": [s.model_dump() for s in stages_of(part)]}
-        dumped = {k: dumped[k] for k in ("head", "seed", "from_scratch")} | stages
+        own = ("head", "seed", "from_scratch", "max_minutes")
+        dumped = {k: dumped[k] for k in own} | stages
     # What a record says of its own accord, or what is no setting of the training.
     structure = {
         *("kind", "extends", "title", "backbone", "grid", "select", "best_of"),
-        *("mode", "labels_per_class"),
+        *("mode", "labels_per_class", "seeds", "calibrate"),
     }
+    if part.max_minutes is None:
+        structure.add("max_minutes")
     return flattened({k: v for k, v in dumped.items() if k not in structure})
 
 

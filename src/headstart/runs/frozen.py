@@ -103,7 +103,12 @@ def train_frozen(
         for index, (head, report) in enumerate(zip(heads, reports, strict=True))
     }
     spent = extraction.wall_seconds if extraction else 0.0
-    return Trained(members, candidates, spent, earlier + spent_before, notes)
+    repeats = [
+        candidate.repeat(part.seed + index, bench, splits)
+        for index, candidate in candidates.items()
+        if part.seeds > 1 and members[index].val_loss is not None
+    ]
+    return Trained(members, candidates, spent, earlier + spent_before, notes, repeats)
 
 
 def _report(
@@ -226,6 +231,9 @@ def _fit(
         bench=bench,
         checkpoint=bench.checkpoint(name, first, 0),
         splits=splits,
+        part=name,
+        first=first,
+        members=count,
     )
     heads = [take_member(head, m, source.width, outputs) for m in range(len(parts))]
     return heads, outcomes, records, earlier
@@ -275,6 +283,8 @@ def _solve(
             _logistic_record(head, source, split, len(members), seconds)
             for split in ("train", "val")
         ]
+        for record in records:
+            bench.trackers.log(name, record, members=len(fits))
         members.append(
             Member(
                 values={"head.c": solved.c},

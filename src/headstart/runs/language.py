@@ -20,6 +20,7 @@ from headstart.runs import build
 from headstart.runs.bench import checkpoint_folder
 from headstart.runs.record import score_json
 from headstart.runs.result import Member, PartResult, StageReport
+from headstart.runs.trackers import Trackers, watching
 from headstart.runs.training import Watched
 from headstart.train import (
     CheckpointFolder,
@@ -48,6 +49,7 @@ class LanguageBench:
         checkpoint_root: Folder of the run's checkpoints.
         stop: Says whether somebody asked the program to stop.
         folder: Where the part's files go.
+        trackers: Who else is shown the records as they come.
     """
 
     corpus: Corpus
@@ -57,6 +59,7 @@ class LanguageBench:
     checkpoint_root: Path
     stop: Stop
     folder: Path
+    trackers: Trackers
 
 
 def spec_of(part: schema.LanguageModelPart, words: int) -> RecurrentSpec:
@@ -185,7 +188,8 @@ def _train(
     streams = part.batch_size * (len(splits["train"]) // part.batch_size - 1)
     total = part.epochs * (streams + len(splits["val"]) - 1)
     with bench.progress.task(f"{name}: training", total, "words") as task:
-        records, outcomes = drain(fit(network, optimizer, Watched(source, task), plan, checkpoint))
+        steps = fit(network, optimizer, Watched(source, task), plan, checkpoint)
+        records, outcomes = drain(watching(steps, bench.trackers, name))
     return records, outcomes[0]
 
 

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
 from headstart._util.devices import full_float32
 from headstart.config import schema
@@ -11,10 +12,12 @@ from headstart.data.dataset import Dataset
 from headstart.data.encode import converter
 from headstart.data.split import n_labels_per_class
 from headstart.data.text import pair_bytes, text_bytes
+from headstart.evaluate import fit_temperature
 from headstart.runs import build
 from headstart.runs.bench import Bench
 from headstart.runs.frozen import train_frozen
 from headstart.runs.result import PartResult
+from headstart.runs.seeds import seeds_record
 from headstart.runs.staged import train_staged
 from headstart.runs.training import Candidate, choose, parameters_of
 from headstart.types import Estimates, FloatArray, IntArray, JsonDict, Predictions
@@ -47,7 +50,7 @@ def estimates_of(dataset: Dataset, rows: IntArray, values: FloatArray) -> Estima
 
 
 @torch.inference_mode()
-def example_records(bench: Bench, candidate: Candidate) -> tuple[JsonDict, ...]:
+def example_records(bench: Bench, candidate: Candidate, temperature: float) -> tuple[JsonDict, ...]:
     """Return the class of each text that the study asks for, with all probabilities."""
     if not bench.examples:
         return ()
@@ -59,7 +62,7 @@ def example_records(bench: Bench, candidate: Candidate) -> tuple[JsonDict, ...]:
         with full_float32():
             for module in candidate.network(bench):
                 x = module.eval()(x)
-        shares = torch.softmax(x[0, 0].float(), dim=-1).cpu().tolist()
+        shares = torch.softmax(x[0, 0].float() / temperature, dim=-1).cpu().tolist()
         classes = bench.dataset.classes
         records.append(
             {
@@ -100,13 +103,21 @@ def run_part(name: str, part: schema.TrainedPart, bench: Bench) -> PartResult:
     predictions: dict[str, Predictions] = {}
     estimates: dict[str, Estimates] = {}
     prediction = None
+    temperature = 1.0
     if best is not None:
-        for split in [name for name, rows in splits.items() if len(rows)]:
-            outputs = candidate.outputs(split, bench.dataset.goal)
+        filled = [split for split, rows in splits.items() if len(rows)]
+        if part.calibrate:
+            logits = {split: candidate.logits(split) for split in filled}
+            of_val = bench.dataset.labels[splits["val"]], softmax(logits["val"], axis=1)
+            temperature = fit_temperature(*of_val)
+            outputs = {s: softmax(found / temperature, axis=1) for s, found in logits.items()}
+        else:
+            outputs = {split: candidate.outputs(split, bench.dataset.goal) for split in filled}
+        for split, found in outputs.items():
             if bench.dataset.targets is None:
-                predictions[split] = predictions_of(bench.dataset, splits[split], outputs)
+                predictions[split] = predictions_of(bench.dataset, splits[split], found)
             else:
-                estimates[split] = estimates_of(bench.dataset, splits[split], outputs)
+                estimates[split] = estimates_of(bench.dataset, splits[split], found)
         spec = build.head_spec(part.head)
         words = f"{bench.cut} {spec.hidden} {spec.normalization}"
         prediction = bench.time(words, candidate.network(bench))
@@ -114,10 +125,10 @@ def run_part(name: str, part: schema.TrainedPart, bench: Bench) -> PartResult:
         part=part if best is None else build.with_values(part, trained.members[best].values),
         members=tuple(trained.members),
         best=best,
-        trained=None if best is None else candidate.trained(bench),
+        trained=None if best is None else candidate.trained(bench, temperature),
         predictions=predictions,
         estimates=estimates,
-        examples=() if best is None else example_records(bench, candidate),
+        examples=() if best is None else example_records(bench, candidate, temperature),
         wall_seconds=wall_seconds,
         extraction_seconds=trained.extraction_seconds,
         stages=candidate.stages,
@@ -125,4 +136,6 @@ def run_part(name: str, part: schema.TrainedPart, bench: Bench) -> PartResult:
         parameters_total=total,
         size_bytes=size_bytes,
         notes=tuple(trained.notes),
+        temperature=temperature if part.calibrate else None,
+        seeds=seeds_record(part, trained.repeats),
     )

@@ -107,6 +107,8 @@ class PartResult:
         parameters_total: Parameters of the whole network, or of all members of an ensemble.
         size_bytes: Bytes of all weights.
         notes: Remarks for the report.
+        temperature: What the logits of its predictions are divided by; None where they are not.
+        seeds: Figures of all its seeds, as in results.json; None where it has one.
     """
 
     part: schema.Part
@@ -125,6 +127,8 @@ class PartResult:
     notes: tuple[str, ...] = ()
     estimates: Mapping[str, Estimates] = field(default_factory=dict)
     examples: tuple[JsonDict, ...] = ()
+    temperature: float | None = None
+    seeds: JsonDict | None = None
 
     @property
     def shown(self) -> Member:
@@ -173,6 +177,8 @@ def save_result(folder: Path, result: PartResult) -> None:
         "notes": list(result.notes),
         "estimates": list(result.estimates),
         "examples": list(result.examples),
+        "temperature": result.temperature,
+        "seeds": result.seeds,
     }
     files.write_json(folder / DONE_NAME, record)
 
@@ -214,6 +220,8 @@ def load_result(folder: Path) -> PartResult | None:
             notes=tuple(raw["notes"]),
             estimates=estimates,
             examples=tuple(raw.get("examples", ())),
+            temperature=raw.get("temperature"),
+            seeds=raw.get("seeds"),
         )
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise RunError(

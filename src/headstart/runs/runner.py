@@ -16,9 +16,11 @@ from headstart.config.load import load_experiment
 from headstart.errors import ConfigError, RunError, StoppedError
 from headstart.report import render
 from headstart.runs import record
+from headstart.runs.build import flattened
 from headstart.runs.inputs import resolved
 from headstart.runs.plan import plan_parts
 from headstart.runs.study import Study
+from headstart.runs.trackers import check_trackers, tracked_names, tracking
 from headstart.types import JsonDict, Progress
 
 
@@ -48,6 +50,7 @@ def run(
     only: Sequence[str] = (),
     overrides: Sequence[str] = (),
     allow_network: bool = False,
+    track: Sequence[str] = (),
     show: Progress | None = None,
     stop: Stop | None = None,
 ) -> RunResult:
@@ -61,6 +64,7 @@ def run(
         only: Names of parts to repeat alone; empty for all.
         overrides: Changes as ``dotted.key=value``.
         allow_network: Whether weights and data that are missing may be downloaded.
+        track: Who else shows it while it runs: ``tensorboard``, ``mlflow``.
         show: Where to show how far it is; None for the terminal.
         stop: Somebody may ask it to stop; None where nobody will.
 
@@ -71,6 +75,7 @@ def run(
         HeadstartError: The experiment, data or weights are not as needed; nothing was trained.
         StoppedError: Somebody asked to stop; the message says how to go on.
     """
+    check_trackers(track)
     show = show if show is not None else progress.for_terminal()
     if isinstance(experiment, schema.Experiment):
         if data is not None or profile is not None or overrides:
@@ -106,13 +111,14 @@ def run(
     record.write_experiment(folder, study)
     files.write_json(folder / record.RUN_NAME, about)
     files.write_json(folder / "environment.json", record.environment(str(prepared.device)))
-    return _execute(prepared, folder, about)
+    return _execute(prepared, folder, about, track)
 
 
 def resume(
     folder: str | Path,
     *,
     allow_network: bool = False,
+    track: Sequence[str] = (),
     show: Progress | None = None,
     stop: Stop | None = None,
 ) -> RunResult:
@@ -125,6 +131,7 @@ def resume(
         folder: The run folder.
         allow_network: Whether weights and data that are missing may be downloaded; as it was
             when the run began if that allowed it.
+        track: Who else shows it; none for those that did when it began.
         show: Where to show how far it is; None for the terminal.
         stop: Somebody may ask it to stop; None where nobody will.
 
@@ -135,6 +142,7 @@ def resume(
         RunError: The folder is no run, or the data have changed since.
         StoppedError: Somebody asked to stop again.
     """
+    check_trackers(track)
     folder = Path(folder)
     try:
         about: JsonDict = files.read_json(folder / record.RUN_NAME)
@@ -158,7 +166,7 @@ def resume(
             f"{about['fingerprint'][:12]}…), got {prepared.dataset.fingerprint[:12]}…: samples or "
             "labels have changed; start a new run with `headstart run`"
         )
-    return _execute(prepared, folder, about)
+    return _execute(prepared, folder, about, track or tracked_names(folder))
 
 
 def _found_again(study: schema.Experiment, working_folder: str) -> schema.Experiment:
@@ -188,18 +196,21 @@ def _found_again(study: schema.Experiment, working_folder: str) -> schema.Experi
     return study.model_copy(update={"data": data, "backbones": backbones})
 
 
-def _execute(study: Study, folder: Path, about: JsonDict) -> RunResult:
+def _execute(study: Study, folder: Path, about: JsonDict, track: Sequence[str]) -> RunResult:
     """Run the parts that are not done yet, write the results after each, and the report."""
     started = time.perf_counter() - about["wall_seconds"]
+    settings = flattened(study.experiment.model_dump(mode="json"))
     try:
-        results = study.execute(folder, about, started)
+        with tracking(track, folder, study.experiment.name, settings, study.show) as study.trackers:
+            results = study.execute(folder, about, started)
+            html, pdf = render(folder, max_pages=study.experiment.report.max_pages)
+            study.trackers.finish(results)
     except StoppedError as error:
         go_on = f"headstart resume {shlex.quote(str(folder))}"
         raise StoppedError(f"{error}; go on with: {go_on}") from error
     finally:
         about = {**about, "wall_seconds": round(time.perf_counter() - started, 3)}
         files.write_json(folder / record.RUN_NAME, about)
-    html, pdf = render(folder, max_pages=study.experiment.report.max_pages)
     return RunResult(folder, results, html, pdf)
 
 

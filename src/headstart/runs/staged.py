@@ -114,11 +114,13 @@ def train_staged(
     for index, value in enumerate(values):
         one = build.with_values(part, value)
         label = name if len(values) == 1 else f"{name} {index + 1}/{len(values)}"
-        run = _Staged(name, label, index, one, bench, splits)
+        run = _Staged(name, label, index, one, bench, splits, len(values))
         member, candidate = run.run(value)
         out.members.append(member)
         out.extraction_seconds += run.extraction_seconds
         out.earlier_seconds += run.earlier_seconds
+        if part.seeds > 1 and member.val_loss is not None:
+            out.repeats.append(candidate.repeat(one.seed, bench, splits))
         best = choose(out.members, part)
         if best == index or not out.candidates:
             out.candidates = {index: candidate}  # the others are not needed any more
@@ -136,8 +138,9 @@ class _Staged:
         part: schema.TrainedPart,
         bench: Bench,
         splits: Mapping[str, IntArray],
+        members: int,
     ) -> None:
-        self.name, self.label, self.member = name, label, member
+        self.name, self.label, self.member, self.members = name, label, member, members
         self.part, self.bench = part, bench
         self.backbone = bench.fresh(part.seed) if part.from_scratch else bench.backbone.clone()
         self.backbone.to(bench.device)
@@ -246,6 +249,9 @@ class _Staged:
                 bench=bench,
                 checkpoint=bench.checkpoint(self.name, self.member, stage.index),
                 splits=self.splits,
+                part=self.name,
+                first=self.member,
+                members=self.members,
             )
         self.extraction_seconds += extraction.seconds
         self.earlier_seconds += earlier + extraction.earlier_seconds

@@ -22,6 +22,7 @@ from headstart.predict import save_model
 from headstart.report.advice import advise
 from headstart.report.load import SCHEMA_VERSION
 from headstart.runs import build, inputs, record, summary
+from headstart.runs.analysis import Frozen, analyse
 from headstart.runs.baseline import run_baseline
 from headstart.runs.bench import Bench, Memory, StoppableProgress, truncation_record
 from headstart.runs.checks import (
@@ -33,9 +34,12 @@ from headstart.runs.checks import (
     examples_of,
 )
 from headstart.runs.ensemble import run_ensemble
+from headstart.runs.evidence import tests_record, with_verdicts
 from headstart.runs.language import LanguageBench, run_language
+from headstart.runs.looks import look
 from headstart.runs.part import run_part, train_rows
 from headstart.runs.result import PartResult, load_result, save_result
+from headstart.runs.trackers import Trackers, no_trackers
 from headstart.runs.zero_shot import run_zero_shot
 from headstart.types import JsonDict, Progress, StepRecord
 
@@ -57,6 +61,8 @@ class Study:
         results: What parts left, by name.
         chosen: The swept settings that each part hands on to those that are `best_of` it.
         memory: What was computed for earlier parts.
+        records: Entries of `models` in results.json, by part.
+        trackers: Who is shown the records as they come.
     """
 
     experiment: schema.Experiment
@@ -69,6 +75,8 @@ class Study:
     results: dict[str, PartResult] = field(default_factory=dict)
     chosen: dict[str, dict[str, float | int]] = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)
+    records: dict[str, JsonDict] = field(default_factory=dict)
+    trackers: Trackers = field(default_factory=no_trackers)
 
     @classmethod
     def prepare(
@@ -151,6 +159,7 @@ class Study:
             StoppedError: Somebody asked to stop; what is done is kept.
         """
         header = self._header(about)
+        results: JsonDict = {}
         for name in self.planned:
             done = load_result(folder / "models" / name)
             if done is None:
@@ -165,7 +174,49 @@ class Study:
             seconds = round(time.perf_counter() - started, 3)
             files.write_json(folder / record.RUN_NAME, {**about, "wall_seconds": seconds})
         _remove(folder / CHECKPOINTS)
+        return self._look_into(folder, results, started)
+
+    def _look_into(self, folder: Path, results: JsonDict, started: float) -> JsonDict:
+        """Add what is known once all parts are there: tests between them, and the analysis."""
+        recommended = results["recommendation"]["model"]
+        results["tests"] = tests_record(self.results, recommended)
+        results["comparisons"] = with_verdicts(results["comparisons"], results["tests"])
+        if isinstance(self.dataset, Dataset) and self.dataset.goal == "classification":
+            results["analysis"] = analyse(
+                self.experiment.analysis,
+                self.dataset,
+                self._frozen(recommended, folder),
+                self.results,
+                recommended,
+                folder,
+            )
+        results["recommendation"] = advise(results, self._histories())
+        results["wall_seconds"] = round(time.perf_counter() - started, 3)
+        files.write_json(folder / record.RESULTS_NAME, results)
         return results
+
+    def _frozen(self, recommended: str | None, folder: Path) -> list[Frozen]:
+        """Return the features that parts have stored at their head's cut, by backbone.
+
+        The recommended model's network comes first. Nothing is extracted but what was.
+        """
+        config = self.experiment.analysis
+        if not (config.near_duplicates or config.suspicious_labels or config.learning_curve):
+            return []
+        found: dict[str, Frozen] = {}
+        order = sorted(self.results, key=lambda name: name != recommended)
+        for name in order:
+            part = self.experiment.parts[name]
+            key = backbone_key(self.experiment, part)
+            if not isinstance(part, schema.TrainedPart) or key is None or key in found:
+                continue
+            cut = self.loaded[key].cut
+            if not part.from_scratch and any(
+                s.features == "stored" and s.cut == cut for s in self.results[name].stages
+            ):
+                bench = self._bench(part, folder)
+                found[key] = Frozen(key, bench, bench.features().features)
+        return list(found.values())
 
     def _run(self, name: str, folder: Path) -> PartResult | None:
         """Run one part, write its files, and mark it as done."""
@@ -228,6 +279,7 @@ class Study:
             memory=self.memory,
             options=inputs.backbone_options(config, samples),
             examples=examples_of(study),
+            trackers=self.trackers,
         )
 
     def _samples(self) -> Dataset:
@@ -244,6 +296,7 @@ class Study:
             checkpoint_root=folder / CHECKPOINTS,
             stop=self.stop,
             folder=folder / "models" / name,
+            trackers=self.trackers,
         )
 
     def _header(self, about: JsonDict) -> JsonDict:
@@ -262,8 +315,14 @@ class Study:
             "created": about["created"],
             "environment": record.environment(str(self.device)),
             "data": self.dataset.describe(),
+            "test_looks": self._looks(about),
             "backbones": [self._backbone_record(key) for key in self.loaded],
         }
+
+    def _looks(self, about: JsonDict) -> JsonDict | None:
+        if not isinstance(self.dataset, Dataset):
+            return None
+        return look(files.cache_root(), self.dataset, self.experiment, about)
 
     def _backbone_record(self, key: str) -> JsonDict:
         record = _backbone_record(key, self.loaded[key].backbone, self.loaded[key].cut)
@@ -277,7 +336,10 @@ class Study:
         study = self.experiment
         models, sweeps = [], []
         for name, result in self.results.items():
-            models.append(summary.model_record(name, backbone_key(study, result.part), result))
+            if name not in self.records:
+                key = backbone_key(study, result.part)
+                self.records[name] = summary.model_record(name, key, result)
+            models.append(self.records[name])
             part = study.parts[name]
             if isinstance(part, schema.SweepPart):
                 sweeps.append(
@@ -297,6 +359,8 @@ class Study:
             "models": models,
             "sweeps": sweeps,
             "comparisons": comparisons,
+            "tests": None,
+            "analysis": None,
             "recommendation": {"model": None, "sentences": []},
             "targets": [],
         }

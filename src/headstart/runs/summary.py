@@ -11,6 +11,7 @@ from headstart.compare import compare_pair, relative_difference, squared_error_d
 from headstart.config import schema
 from headstart.evaluate import evaluate_classification, evaluate_regression, wilson
 from headstart.runs import build
+from headstart.runs.evidence import calibration_record
 from headstart.runs.record import score_json
 from headstart.runs.result import Member, PartResult
 from headstart.types import JsonDict, Score
@@ -54,6 +55,8 @@ def model_record(name: str, key: str | None, result: PartResult) -> JsonDict:
         "examples": list(result.examples),
         "zero_shot": result.special if part.kind == "zero_shot" else None,
         "notes": list(result.notes),
+        "calibration": calibration_record(result),
+        "seeds": result.seeds,
         "history": f"models/{name}/history.parquet" if result.members else None,
         "trace": f"models/{name}/trace.parquet" if _traced(result) else None,
         "predictions": {
@@ -343,7 +346,7 @@ def _compared(a: str, b: str, first: PartResult, second: PartResult) -> tuple[Js
             "agreement_n": paired.n,
             "accuracy_difference": score_json(difference),
         }
-        return numbers, f"test accuracy of {a} minus that of {b}: {_judged(difference)}"
+        return numbers, f"test accuracy of {a} minus that of {b}: {_in_words(difference)}"
     if "test" in first.estimates and "test" in second.estimates:
         difference = squared_error_difference(first.estimates["test"], second.estimates["test"])
         numbers = {
@@ -352,16 +355,15 @@ def _compared(a: str, b: str, first: PartResult, second: PartResult) -> tuple[Js
             "accuracy_difference": None,
             "mse_difference": score_json(difference),
         }
-        return numbers, f"squared error of {a} minus that of {b}: {_judged(difference)}"
+        return numbers, f"squared error of {a} minus that of {b}: {_in_words(difference)}"
     return None
 
 
-def _judged(difference: Score) -> str:
-    verdict = "cannot be told apart" if difference.low <= 0 <= difference.high else "really differ"
+def _in_words(difference: Score) -> str:
     figures = (difference.value, difference.low, difference.high)
     digits = 6 if 0 < abs(difference.value) < 0.001 else 3
     value, low, high = (f"{figure:+.{digits}f}" for figure in figures)
-    return f"{value} ({low} to {high}): they {verdict}"
+    return f"{value} ({low} to {high})"
 
 
 def _times_in_words(a: str, b: str, first: PartResult, second: PartResult) -> str:

@@ -12,6 +12,8 @@ from headstart.heads import BatchedHead
 from headstart.predict import SavedModel, TrainedModel, trained_tensors
 from headstart.runs.bench import Bench
 from headstart.runs.result import Member, StageReport
+from headstart.runs.seeds import Repeat, repeat_of
+from headstart.runs.trackers import watching
 from headstart.train import (
     CheckpointFolder,
     FeatureSource,
@@ -55,8 +57,25 @@ class Candidate:
         outputs: FloatArray = predict_split(self.model, self.source, split, goal)[0]
         return outputs
 
-    def trained(self, bench: Bench) -> TrainedModel:
-        """Return its description and weights."""
+    def logits(self, split: str) -> FloatArray:
+        """Return what the head says of a split before the softmax, [n, classes]."""
+        logits: FloatArray = predict_split(self.model, self.source, split, "logits")[0]
+        return logits
+
+    def repeat(self, seed: int, bench: Bench, splits: Mapping[str, IntArray]) -> Repeat:
+        """Return its figures on validation and test, as one of several seeds."""
+        return repeat_of(
+            seed,
+            {
+                split: (bench.answers[splits[split]], self.outputs(split, bench.dataset.goal))
+                for split in ("val", "test")
+                if len(splits[split])
+            },
+            bench.dataset.goal,
+        )
+
+    def trained(self, bench: Bench, temperature: float = 1.0) -> TrainedModel:
+        """Return its description and weights; logits are divided by `temperature`."""
         model = SavedModel(
             backbone=bench.config.name,
             backbone_weights=self.weights,
@@ -70,6 +89,7 @@ class Candidate:
             classes=bench.dataset.classes,
             head=self.head.spec,
             width=width_at(self.backbone, bench.cut),
+            temperature=temperature,
         )
         tensors = trained_tensors(self.backbone, self.cut, bench.cut, self.head)
         return TrainedModel(model, tensors)
@@ -89,6 +109,7 @@ class Trained:
         extraction_seconds: Time spent on features, in all.
         earlier_seconds: Time that training took before the program was stopped, if it was.
         notes: Remarks for the report.
+        repeats: Figures of each member by split, of a model with several seeds.
     """
 
     members: list[Member]
@@ -96,6 +117,7 @@ class Trained:
     extraction_seconds: float = 0.0
     earlier_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
+    repeats: list[Repeat] = field(default_factory=list)
 
 
 def train(
@@ -108,6 +130,9 @@ def train(
     bench: Bench,
     checkpoint: CheckpointFolder,
     splits: Mapping[str, IntArray],
+    part: str,
+    first: int,
+    members: int,
 ) -> tuple[list[StepRecord], tuple[Outcome, ...], float]:
     """Run the loop to its end, with a bar.
 
@@ -120,6 +145,9 @@ def train(
         bench: Where to show it.
         checkpoint: Where it is saved.
         splits: For the length of the bar.
+        part: Name of the part, for trackers.
+        first: Index among its members of the first one that is trained here.
+        members: How many members it has.
 
     Returns:
         The history, how each member ended, and the seconds that it took before the program was
@@ -128,7 +156,8 @@ def train(
     earlier = checkpoint.elapsed()
     samples = plan.epochs * (len(splits["train"]) + len(splits["val"]))
     with bench.progress.task(f"{label}: training", samples, "samples") as task:
-        found = drain(fit(model, optimizer, Watched(source, task), plan, checkpoint))
+        steps = fit(model, optimizer, Watched(source, task), plan, checkpoint)
+        found = drain(watching(steps, bench.trackers, part, first=first, members=members))
     return (*found, earlier)
 
 
@@ -168,8 +197,14 @@ def members_of(
 
 
 def choose(members: Sequence[Member], part: schema.TrainedPart) -> int | None:
-    """Return the best member by validation: accuracy, ties broken by loss; or loss alone."""
+    """Return the best member by validation: accuracy, ties broken by loss; or loss alone.
+
+    Of a model with several seeds it is the first.
+    """
     complete = {i: m.val_loss for i, m in enumerate(members) if m.val_loss is not None}
+    if part.seeds > 1:
+        # To take the luckiest seed would flatter: the first was asked for.
+        return 0 if 0 in complete else None
     by_loss = isinstance(part, schema.SweepPart) and part.select.metric == "loss"
 
     def rank(index: int) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """Losses, right answers and probabilities: what the loop computes of logits [M, b, classes]."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,25 +32,29 @@ def predict_probabilities(model: nn.Module, batches: Iterator[tuple[Tensor, Tens
 
 
 @torch.no_grad()
-def predict_split(model: nn.Module, source: FeatureSource, split: str, goal: Goal) -> FloatArray:
+def predict_split(
+    model: nn.Module, source: FeatureSource, split: str, goal: Goal | Literal["logits"]
+) -> FloatArray:
     """Return what all members say of a split, in the split's own order.
 
     Args:
         model: Maps features to logits [M, b, classes], or to values [M, b, 1]; put in eval mode.
         source: Batches of features.
         split: Its name.
-        goal: What the model is for.
+        goal: What the model is for; ``logits`` for those of a classification.
 
     Returns:
-        float32: class probabilities [M, n, classes], or values [M, n] of a regression.
+        float32: class probabilities or logits [M, n, classes], or values [M, n] of a regression.
     """
     if goal == "classification":
         found = predict_probabilities(model, source.split(split))
     else:
         model.eval()
         with full_float32():
-            parts = [model(z)[..., 0].float().cpu() for z, _ in source.split(split)]
+            parts = [model(z).float().cpu() for z, _ in source.split(split)]
         found = np.asarray(torch.cat(parts, dim=1).numpy(), dtype=np.float32)
+        if goal == "regression":
+            found = found[..., 0]
     order = source.order(split)
     if order is None:
         return found

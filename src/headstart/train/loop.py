@@ -148,7 +148,21 @@ class _Run:
     @property
     def done(self) -> bool:
         """Whether there is no epoch left that anybody would learn in."""
-        return self.epoch > self.plan.epochs or not self.keeper.active
+        over = self.epoch > self.plan.epochs or not self.keeper.active
+        return over or self._out_of_time()
+
+    def _out_of_time(self) -> bool:
+        """Return whether another epoch would end too late; the epochs' own records tell."""
+        limit = self.plan.max_seconds
+        if limit is None or self.step or not self.records:
+            return False
+        # Members share the time of an epoch: it counts once.
+        shared = {(r.epoch, r.split): r.seconds for r in self.records if r.split != "steps"}
+        epochs = [
+            sum(seconds for (epoch, _), seconds in shared.items() if epoch == one)
+            for one in range(1, self.epoch)
+        ]
+        return bool(epochs) and sum(epochs) + max(epochs) > limit
 
     def next_epoch(self) -> list[StepRecord]:
         """Train an epoch, or the rest of one, look at validation, and return the records."""

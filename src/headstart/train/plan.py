@@ -37,6 +37,8 @@ class TrainPlan:
         record_steps: Also record the mean training loss every so many optimiser steps; None: not.
         average_after: Epochs without a better validation loss after which the weights are averaged
             from there on, each step counting the same (NT-ASGD: Merity et al. 2017); None: never.
+        max_seconds: End after the epoch behind which the next, taking as long as the slowest so
+            far, would end later than this; None: no limit. The first epoch is always trained.
     """
 
     epochs: int
@@ -56,6 +58,7 @@ class TrainPlan:
     goal: Goal = "classification"
     record_steps: int | None = None
     average_after: int | None = None
+    max_seconds: float | None = None
 
 
 @runtime_checkable

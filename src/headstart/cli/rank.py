@@ -1,0 +1,181 @@
+"""`headstart rank`: which backbone for these data, by accuracy and cost."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:  # NumPy comes with it: not for --help
+    from headstart.runs.rank import RankResult
+    from headstart.types import JsonDict
+
+
+def rank(
+    data: Annotated[
+        str, typer.Argument(help="Folder, archive or table of pictures or texts.", metavar="DATA")
+    ],
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(help="Compare this network; may be repeated. Default: those here."),
+    ] = None,
+    random: Annotated[
+        list[str] | None,
+        typer.Option(help="Also time this one, with random weights; may be repeated."),
+    ] = None,
+    kind: Annotated[
+        Literal["auto", "pictures", "text"], typer.Option(help="auto: look at the files.")
+    ] = "auto",
+    text_column: Annotated[
+        str | None, typer.Option(help="Column of the text, or of a pair's first text.")
+    ] = None,
+    pair_column: Annotated[
+        str | None, typer.Option(help="Column of the second text of a pair.")
+    ] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of the class.")] = None,
+    split_column: Annotated[
+        str | None, typer.Option(help="Column with train, val or test.")
+    ] = None,
+    limit_per_class: Annotated[
+        int | None, typer.Option(help="Samples of each class and split at most (a seeded draw).")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    allow_network: Annotated[
+        bool, typer.Option("--allow-network", help="Download weights that are missing.")
+    ] = False,
+    workers: Annotated[int, typer.Option(help="Threads that decode.")] = 2,
+    format_: Annotated[
+        Literal["table", "json"], typer.Option("--format", help="What to print.")
+    ] = "table",
+) -> None:
+    """Compare frozen backbones on your data; the test split is not touched."""
+    from headstart._util import progress
+    from headstart._util.stopping import Stop, on_signals
+    from headstart.runs.rank import rank as rank_backbones
+
+    named = {
+        "text": text_column,
+        "pair": pair_column,
+        "label": label_column,
+        "split": split_column,
+    }
+    stop = Stop()
+    show = progress.SilentProgress() if format_ == "json" else progress.for_terminal()
+    with on_signals(stop, show):
+        result = rank_backbones(
+            data,
+            kind={"auto": None, "pictures": "auto", "text": "text"}[kind],
+            columns={role: name for role, name in named.items() if name is not None},
+            backbones=tuple(backbone or ()),
+            random=tuple(random or ()),
+            limit_per_class=limit_per_class,
+            out=out,
+            allow_network=allow_network,
+            workers=workers,
+            show=show,
+            stop=stop,
+        )
+    if format_ == "json":
+        typer.echo((result.folder / "rank.json").read_text(encoding="utf-8"), nl=False)
+    else:
+        _print(result)
+
+
+def _print(result: "RankResult") -> None:
+    from rich.console import Console
+
+    from headstart.report.rank_page import DISTURBED, disturbed
+
+    console = Console()
+    record = result.record
+    for problem in record["data"]["problems"]:
+        console.print(f"data: {problem['text']}", markup=False, highlight=False)
+    console.print(_accuracies(record))
+    console.print(_costs(record))
+    if disturbed(record):
+        console.print(DISTURBED, style="yellow", markup=False, highlight=False)
+    for line in _agreement(record):
+        console.print(line, markup=False, highlight=False)
+    console.print()
+    console.print(record["recommendation"]["sentence"], markup=False, highlight=False)
+    typer.echo(f"Everything:  {result.folder / 'rank.json'}")
+    typer.echo(f"Page:        {result.html}")
+
+
+def _accuracies(record: "JsonDict") -> object:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from headstart.report.rank_page import in_order, verdict_words
+
+    samples = record["method"]["samples"]
+    noun = record["data"]["noun"]
+    table = Table(
+        title=f"Accuracy out of fold, {samples:,} {noun}s of train and val; test is not read",
+        show_lines=False,
+    )
+    table.add_column("backbone", overflow="fold", min_width=16)
+    for name in ("probe %", "95%", "kNN %", "LogME", "LEEP"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for one in in_order(record):
+        scores = one["scores"]
+        if scores is None:
+            continue
+        probe = scores["probe"]["accuracy"]
+        leep = "–" if scores["leep"] is None else f"{scores['leep']:.3f}"
+        table.add_row(
+            escape(one["key"]),
+            f"{100 * probe['value']:.1f}",
+            f"{100 * probe['low']:.1f}–{100 * probe['high']:.1f}",
+            f"{100 * scores['knn']['value']:.1f}",
+            f"{scores['logme']:.3f}",
+            leep,
+            escape(verdict_words(one, record["recommendation"])),
+        )
+    return table
+
+
+def _costs(record: "JsonDict") -> object:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from headstart.report.rank_page import in_order
+
+    timing, noun = record["method"]["timing"], record["data"]["noun"]
+    tokens = {one["latency"]["1"]["tokens"] for one in record["candidates"]} - {None}
+    length = f" of {' or '.join(map(str, sorted(tokens)))} tokens" if tokens else ""
+    table = Table(
+        title=(
+            f"Cost with a linear head: {timing['engine']}, threads: {timing['threads']}, "
+            f"{record['environment']['device']}; ms per {noun}{length}, p50 / p95"
+        )
+    )
+    table.add_column("backbone", overflow="fold", min_width=16)
+    for name in ("one", "batch 32", f"{noun}s/s", "params M", "MiB", "M mult-adds", "peak MiB"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in in_order(record):
+        single, batch, peak = one["latency"]["1"], one["latency"]["32"], one["peak_bytes"]
+        table.add_row(
+            escape(one["key"]),
+            f"{single['p50_ms']:.1f} / {single['p95_ms']:.1f}",
+            f"{batch['p50_ms'] / 32:.1f} / {batch['p95_ms'] / 32:.1f}",
+            f"{batch['samples_per_second']:.0f}",
+            f"{one['parameters_total'] / 1e6:.1f}",
+            f"{one['size_bytes'] / 2**20:.0f}",
+            "–" if one["macs"] is None else f"{one['macs'] / 1e6:,.0f}",
+            "–" if peak is None else f"{peak['32'] / 2**20:.0f}",
+        )
+    return table
+
+
+def _agreement(record: "JsonDict") -> list[str]:
+    words = {"logme": "LogME", "leep": "LEEP", "knn": "kNN"}
+    parts = [
+        f"{words[one['score']]} {one['spearman']['value']:+.2f} (n = {one['n']})"
+        for one in record["agreement"]
+        if one["spearman"]["value"] is not None
+    ]
+    if not parts:
+        return []
+    few = "; with so few it means little" if record["agreement"][0]["n"] < 8 else ""
+    return [f"Spearman's rho with the order of the probe: {', '.join(parts)}{few}"]

@@ -1,0 +1,96 @@
+"""Who has read a test split: every experiment that did is written down on this machine.
+
+A test split tells the truth once. Each further experiment that is judged by it, and changed after
+it, fits it a little. A repeat of one experiment learns nothing new from it, so it does not count.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from headstart._util import files
+from headstart._util.hashing import digest_json
+from headstart.config.schema import Experiment
+from headstart.data.dataset import Dataset
+from headstart.types import JsonDict
+
+_FOLDER = "test-looks"
+_OUTSIDE = {
+    *("title", "description", "notes", "report", "profiles", "examples", "targets", "comparisons"),
+    *("workers", "device", "cache", "checkpoints", "timing", "analysis"),
+}
+
+
+def split_digest(dataset: Dataset) -> str | None:
+    """Return a digest of the test split's contents and labels; None where it is empty."""
+    rows = [int(i) for split, at in dataset.splits.items() if split[:4] == "test" for i in at]
+    if not rows:
+        return None
+    contents = sorted([dataset.digests[i], dataset.classes[dataset.labels[i]]] for i in rows)
+    return digest_json(contents)
+
+
+def experiment_digest(experiment: Experiment) -> str:
+    """Return a digest of what decides an experiment's figures: not of its titles, or its paths."""
+    raw: dict[str, Any] = experiment.model_dump(mode="json")
+    raw = {k: v for k, v in raw.items() if k not in _OUTSIDE}
+    # The test split is known by its contents: the same photos elsewhere are no other experiment.
+    raw["data"] = {k: v for k, v in raw["data"].items() if k not in ("path", "name")}
+    return digest_json(raw)
+
+
+def look(cache: Path, dataset: Dataset, experiment: Experiment, about: JsonDict) -> JsonDict | None:
+    """Write down that an experiment reads a test split, and return who did before.
+
+    Args:
+        cache: The cache folder.
+        dataset: The data.
+        experiment: What is run.
+        about: The content of its run.json.
+
+    Returns:
+        ``test_looks`` of results.json: the split's digest, and the other experiments that read it
+        before this run began; None where there is no test split.
+    """
+    digest = split_digest(dataset)
+    if digest is None:
+        return None
+    own = experiment_digest(experiment)
+    path = cache / _FOLDER / f"{digest[:32]}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        known = _read(path)
+        if not any(one["experiment"] == own for one in known):
+            known.append(
+                {
+                    "experiment": own,
+                    "study": experiment.name,
+                    "profile": experiment.profile,
+                    "when": about["created"],
+                    "command": about["command"],
+                }
+            )
+            lines = (json.dumps(one, ensure_ascii=False) for one in known)
+            files.write_text(path, "\n".join(lines) + "\n")
+    earlier: list[JsonDict] = []
+    for one in known:  # in the order of their first look
+        if one["experiment"] == own:
+            break
+        earlier.append({k: one.get(k) for k in ("study", "profile", "when", "command")})
+    return {"digest": digest, "earlier": earlier}
+
+
+def _read(path: Path) -> list[JsonDict]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue  # a line that was edited by hand
+    return [one for one in found if isinstance(one, dict) and "experiment" in one]

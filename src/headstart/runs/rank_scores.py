@@ -1,0 +1,194 @@
+"""What frozen features say of labels: cheap scores, and a probe that is tuned and tested fairly."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from headstart.data.dataset import Dataset
+from headstart.data.split import joined_groups
+from headstart.evaluate import wilson
+from headstart.evaluate.transferability import NEIGHBOURS, knn_votes, leep, logme
+from headstart.heads.closed_form import LogisticFit, fit_logistic
+from headstart.heads.cross_validation import inverse_penalties, stratified_folds
+from headstart.types import FloatArray, IntArray, JsonDict, Score
+
+FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """A linear probe, each sample predicted without its fold.
+
+    Attributes:
+        accuracy: Over all samples.
+        loss: Mean log loss over all samples, in nats.
+        cs: The inverse penalty that was chosen for each fold, without a look at that fold.
+        right: Whether each sample was told right, bool, shape [n].
+    """
+
+    accuracy: Score
+    loss: float
+    cs: tuple[float, ...]
+    right: npt.NDArray[np.bool_]
+
+
+def make_folds(dataset: Dataset, rows: IntArray, seed: int = 0) -> IntArray:
+    """Share samples out over the folds, by class in proportion.
+
+    Samples of one declared group, and copies of one content, are never parted.
+
+    Args:
+        dataset: The samples.
+        rows: Positions of those to share out.
+        seed: Decides who goes where.
+
+    Returns:
+        The fold of each, int64, shape [n].
+    """
+    labels, report = dataset.labels[rows], dataset.report
+    places = [int(p) for p in dataset.positions[rows]]
+    contents = report.contents
+    groups = joined_groups([report.rows[p].group for p in places], [contents[p] for p in places])
+    if len(set(groups)) == len(groups):
+        return stratified_folds(labels, FOLDS, seed)
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    out = np.zeros(len(rows), dtype=np.int64)
+    split = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    for fold, (_, held_out) in enumerate(split.split(labels, labels, groups)):
+        out[held_out] = fold
+    return out
+
+
+def cross_validated_probe(
+    features: FloatArray,
+    labels: IntArray,
+    classes: int,
+    folds: IntArray,
+    *,
+    device: torch.device,
+    done: Callable[[], None] = lambda: None,
+) -> ProbeResult:
+    """Predict every sample by a probe whose weights and penalty were found without its fold.
+
+    For each fold the next one chooses the penalty: probes on the others are compared by their log
+    loss there; with the penalty of the least the probe is solved once more, on all but the fold.
+
+    Args:
+        features: float32, shape [n, width].
+        labels: Class indices, int64, shape [n].
+        classes: Number of classes.
+        folds: The fold of each sample, int64, shape [n].
+        device: Where the sums run.
+        done: Called after each fold.
+
+    Returns:
+        The probe's figures.
+    """
+    said = np.zeros((len(labels), classes))
+    chosen = []
+    for fold in range(FOLDS):
+        test, chooses = folds == fold, folds == (fold + 1) % FOLDS
+        rest = ~test & ~chooses
+        cs = inverse_penalties(features[rest])
+        fits = fit_logistic(features[rest], labels[rest], classes, cs, device=device)
+        losses = [_loss(_probabilities(fit, features[chooses]), labels[chooses]) for fit in fits]
+        best = cs[int(np.argmin(losses))]
+        (fit,) = fit_logistic(features[~test], labels[~test], classes, [best], device=device)
+        said[test] = _probabilities(fit, features[test])
+        chosen.append(best)
+        done()
+    right = said.argmax(axis=1) == labels
+    accuracy = wilson(int(right.sum()), len(labels))
+    return ProbeResult(accuracy, _loss(said, labels), tuple(chosen), right)
+
+
+def neighbours_accuracy(
+    features: FloatArray, labels: IntArray, classes: int, folds: IntArray
+) -> Score:
+    """Return how many samples their nearest neighbours in the other folds tell right.
+
+    Args:
+        features: float32, shape [n, width].
+        labels: Class indices, int64, shape [n].
+        classes: Number of classes.
+        folds: The fold of each sample, int64, shape [n].
+
+    Returns:
+        The accuracy with its interval.
+    """
+    right = 0
+    for fold in range(FOLDS):
+        test = folds == fold
+        votes = knn_votes(features[~test], labels[~test], features[test], classes, NEIGHBOURS)
+        right += int((votes.argmax(axis=1) == labels[test]).sum())
+    return wilson(right, len(labels))
+
+
+@torch.inference_mode()
+def source_probabilities(
+    classifier: nn.Module, features: FloatArray, device: torch.device
+) -> FloatArray:
+    """Return what a network's own classifier says, of pooled features.
+
+    Args:
+        classifier: The network's last layer, on the device.
+        features: float32, shape [n, width].
+        device: Where to compute.
+
+    Returns:
+        Probabilities of its own classes, float32, shape [n, s].
+    """
+    classifier.eval()
+    parts = [
+        torch.softmax(classifier(piece.to(device)).float(), dim=-1).cpu()
+        for piece in torch.split(torch.from_numpy(features), 1024)
+    ]
+    return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
+
+
+def cheap_scores(
+    features: FloatArray,
+    labels: IntArray,
+    classes: int,
+    folds: IntArray,
+    theta: FloatArray | None,
+) -> tuple[float, float | None, Score]:
+    """Return LogME, LEEP (None without a classifier) and the neighbours' accuracy.
+
+    Args:
+        features: float32, shape [n, width].
+        labels: Class indices, int64, shape [n].
+        classes: Number of classes.
+        folds: The fold of each sample, for the neighbours, int64, shape [n].
+        theta: What the network's own classifier says, shape [n, s], or None.
+
+    Returns:
+        The three scores.
+    """
+    return (
+        logme(features, labels, classes),
+        None if theta is None else leep(theta, labels, classes),
+        neighbours_accuracy(features, labels, classes, folds),
+    )
+
+
+def method_record() -> JsonDict:
+    """Return how the scores were made, for rank.json."""
+    return {"folds": FOLDS, "neighbours": NEIGHBOURS}
+
+
+def _probabilities(fit: LogisticFit, features: FloatArray) -> npt.NDArray[np.float64]:
+    logits = features @ fit.weight.T + fit.bias
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    out: npt.NDArray[np.float64] = shares / shares.sum(axis=1, keepdims=True)
+    return out
+
+
+def _loss(probabilities: npt.NDArray[np.float64], labels: IntArray) -> float:
+    own = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(own, 1e-12)).mean())

@@ -1,0 +1,38 @@
+"""Memory is that of the network and its work, whatever the asking process has done before."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_models import saved
+
+from headstart.errors import RunError
+from headstart.runs.peak import BackboneSubject, ModelSubject, Peak, measure_peaks, peak_memory
+
+
+def test_weights_and_work_are_counted_and_the_parent_is_not(tmp_path: Path) -> None:
+    own = np.ones(400_000_000, dtype=np.uint8)  # a child's own figure must not begin with this
+    subjects = [
+        BackboneSubject("timm/resnet18", "random"),
+        BackboneSubject("timm/no-such-network", "random"),
+        ModelSubject(saved(tmp_path / "model", "timm/resnet18", cut="input")),
+    ]
+    resnet, unknown, whole = measure_peaks(subjects, [8, 1])
+    assert own.nbytes == 400_000_000
+    assert isinstance(resnet, Peak)
+    weights = 4 * 11_176_512  # bytes: those of 11,689,512 parameters less the classifier's
+    assert weights < resnet.predicting_bytes[1] < 1.9 * weights
+    # Seven pictures more, of which a layer reads and writes 64 maps of 112 x 112 numbers.
+    more = resnet.predicting_bytes[8] - resnet.predicting_bytes[1]
+    assert more > 7 * 4 * 64 * 112 * 112
+    # A saved model is read from its file into memory and copied into a network: that is over when
+    # it predicts.
+    assert isinstance(whole, Peak)
+    assert weights < whole.predicting_bytes[1] < 1.9 * weights < whole.loading_bytes
+    assert isinstance(unknown, RunError)
+    assert "timm/no-such-network" in str(unknown)
+
+
+def test_one_that_cannot_be_measured_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"memory of .*nowhere.*expected a saved model"):
+        peak_memory(ModelSubject(tmp_path / "nowhere"))
