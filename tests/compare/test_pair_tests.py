@@ -171,3 +171,35 @@ def test_other_samples_are_refused() -> None:
         compare.test_estimate_pairs(worlds, [("a", "b")])
     with pytest.raises(ValueError, match="at least one"):
         compare.test_pairs({"a": answers(right[:0]), "b": answers(right[:0])}, [("a", "b")])
+
+
+def test_a_comparison_and_a_test_of_the_same_pair_give_the_same_interval() -> None:
+    random = np.random.default_rng(3)
+    labels = random.integers(0, 3, 400).astype(np.int64)
+
+    def said(accuracy: float) -> Predictions:
+        right = random.random(400) < accuracy
+        shown = np.where(right, labels, (labels + 1) % 3)
+        names = tuple(map(str, range(400)))
+        return Predictions(names, labels, np.eye(3, dtype=np.float32)[shown], ("a", "b", "c"))
+
+    models = {"x": said(0.7), "y": said(0.8)}
+    (one,) = compare.test_pairs(models, [("x", "y")])
+    (other,) = compare.test_pairs(models, [("y", "x")])
+    pair = compare.compare_pair(models["x"], models["y"]).accuracy_difference
+    assert one.difference == pair
+    turned = other.difference
+    assert (-turned.value, -turned.high, -turned.low) == (pair.value, pair.low, pair.high)
+
+    truth = random.normal(size=300).astype(np.float32)
+    numbers = {
+        name: Estimates(tuple(map(str, range(300))), truth, truth + spread * noise)
+        for name, spread, noise in (
+            ("x", 0.5, random.normal(size=300).astype(np.float32)),
+            ("y", 0.6, random.normal(size=300).astype(np.float32)),
+        )
+    }
+    (test,) = compare.test_estimate_pairs(numbers, [("x", "y")])
+    alone = compare.squared_error_difference(numbers["x"], numbers["y"])
+    for end in ("value", "low", "high"):
+        assert getattr(test.difference, end) == pytest.approx(getattr(alone, end), rel=1e-6)

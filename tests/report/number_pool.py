@@ -196,6 +196,8 @@ def with_derived(results: Mapping[str, Any]) -> dict[str, Any]:
             total = sum(b["n"] for b in said.get("bins") or ())
             sure = sum(b["n"] * b["confidence"] for b in said.get("bins") or ())
             model["derived"][f"confidence-{when}"] = sure / max(1, total)
+            right = sum(b["n"] * b["accuracy"] for b in said.get("bins") or ())
+            model["derived"][f"gap-{when}"] = (sure - right) / max(1, total)
     analysis = dict(found.get("analysis") or {})
     near = analysis.get("near_duplicates")
     if near:
@@ -203,7 +205,9 @@ def with_derived(results: Mapping[str, Any]) -> dict[str, Any]:
             {**m, "effect": m["accuracy"]["value"] - m["without"]["value"]} for m in near["models"]
         ]
         unlike = sum(p["train_label"] != p["test_label"] for p in near["pairs"])
-        analysis["near_duplicates"] = {**near, "models": scored, "unlike": unlike}
+        learnt = sum(n for split, n in near["checked"].items() if split != "test")
+        more = {"models": scored, "unlike": unlike, "learnt": learnt}
+        analysis["near_duplicates"] = {**near, **more}
     networks = []
     for entry in found.get("backbones") or ():
         cut = entry.get("truncation") or {}

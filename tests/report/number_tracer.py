@@ -40,7 +40,7 @@ _TOKEN = re.compile(
 )
 _TRIPLE = re.compile(
     rf"(?P<value>{_NUMBER})(?P<points>%| points)? \((?P<low>{_NUMBER})%?"
-    rf"(?:–| to )(?P<high>{_NUMBER})(?P<unit>%)?\)"
+    rf"(?:–| to )(?P<high>{_NUMBER})(?P<unit>%)?(?=\)|; p)"
 )
 _RANGE = re.compile(rf"^(?P<low>{_NUMBER})(?:–| to )(?P<high>{_NUMBER})%?$")
 _POWERS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")

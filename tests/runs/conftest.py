@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from colour_photos import write_photos
 
 from headstart import RunResult, run
 from headstart._util.progress import SilentProgress
@@ -41,11 +40,4 @@ def study(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """A folder of 3 classes × 8 pictures of noise around a colour; easy to tell apart."""
-    rng = np.random.default_rng(0)
-    for name, colour in (("red", (200, 40, 40)), ("green", (40, 200, 40)), ("blue", (40, 40, 200))):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        for number in range(8):
-            noise = rng.integers(-35, 36, size=(40, 50, 3))
-            pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
-    return tmp_path / "photos"
+    return write_photos(tmp_path / "photos")

@@ -105,7 +105,7 @@ def _accuracies(record: "JsonDict") -> object:
     from rich.markup import escape
     from rich.table import Table
 
-    from headstart.report.rank_page import in_order, verdict_words
+    from headstart.report.rank_tables import in_order, verdict_words
 
     samples = record["method"]["samples"]
     noun = record["data"]["noun"]
@@ -139,7 +139,7 @@ def _costs(record: "JsonDict") -> object:
     from rich.markup import escape
     from rich.table import Table
 
-    from headstart.report.rank_page import in_order
+    from headstart.report.rank_tables import in_order
 
     timing, noun = record["method"]["timing"], record["data"]["noun"]
     tokens = {one["latency"]["1"]["tokens"] for one in record["candidates"]} - {None}

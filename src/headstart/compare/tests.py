@@ -5,22 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from headstart.compare.paired import accuracy_difference, mcnemar_exact
-from headstart.evaluate.intervals import (
-    RESAMPLES,
-    bca_ends,
-    bca_p,
-    mean_acceleration,
-    resampled_means,
-)
+from headstart.compare.paired import accuracy_difference, mcnemar_exact, resamples_for
+from headstart.evaluate.intervals import bca_ends, bca_p, mean_acceleration, resampled_means
 from headstart.types import Estimates, Predictions, Score
 
 LEVEL = 0.05
-
-# A bootstrap's smallest p-value is one over its resamples, which a correction for many pairs
-# multiplies: 10,000 can still tell each of 499 pairs from noise. Long splits get fewer.
-_RESAMPLES = 10_000
-_DRAWS = 400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +135,7 @@ def test_estimate_pairs(
     targets = first.targets.astype(np.float64)
     errors = np.stack([np.square(estimates[name].values - targets) for name in names], axis=1)
     place = {name: index for index, name in enumerate(names)}
-    resamples = int(np.clip(_DRAWS // n, RESAMPLES, _RESAMPLES))
-    drawn = resampled_means(errors, seed, resamples)
+    drawn = resampled_means(errors, seed, resamples_for(n))
     out = []
     for a, b in pairs:
         apart = errors[:, [place[a]]] - errors[:, [place[b]]]

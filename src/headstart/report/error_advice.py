@@ -133,7 +133,7 @@ def suspicious_labels(results: JsonDict) -> list[JsonDict]:
     if accuracy is not None and accuracy.value < _WEAK_PROBE:
         text += "As weak a probe accuses many labels that are right. "
     text += "Look at them from the top of the list, and mend only what you see to be wrong."
-    return [{"topic": "data", "text": text, "rows": [evidence.SUSPICIOUS_LABELS]}]
+    return [{"topic": "errors", "text": text, "rows": [evidence.SUSPICIOUS_LABELS]}]
 
 
 def learning_curves(results: JsonDict) -> list[JsonDict]:

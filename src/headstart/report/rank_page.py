@@ -1,10 +1,12 @@
 """The page of a ranking of backbones: one HTML file that needs nothing else."""
 
+import statistics
 from collections.abc import Sequence
 
 from headstart.report.html import to_html
 from headstart.report.numbering import number
 from headstart.report.plots import CostPlot, CostPoint
+from headstart.report.rank_tables import accuracies, in_order, measured, sizes, times
 from headstart.report.records import (
     Block,
     Column,
@@ -20,8 +22,6 @@ from headstart.report.records import (
 )
 from headstart.report.text import (
     MISSING,
-    Measured,
-    capital,
     clean,
     count,
     day,
@@ -38,11 +38,12 @@ from headstart.report.text import (
 from headstart.types import JsonDict
 
 DISTURBED = (
-    "Other programs had the processor while predictions were timed, so all times are too long. "
-    "They still compare the networks, which took turns; measure again on a quiet machine."
+    "The times are disturbed, most likely by other programs on this machine, and too long. They "
+    "still compare the networks, which took turns; measure again on a quiet machine."
 )
 _NAMES = {"logme": "LogME", "leep": "LEEP", "knn": "Nearest neighbours"}
 _BUSY = 0.8  # cores in use by calls that do nothing but compute: less, and others took them
+_UNSTEADY = 2.0  # 95th percentile over the median; on a quiet machine it is below 1.3
 _FEW = 8  # fewer networks than this say little about how good the cheap scores are
 
 
@@ -94,62 +95,33 @@ def rank_view(record: JsonDict) -> ReportView:
             Section(
                 "choice",
                 "Accuracy",
-                (*conclusion, *([figure] if figure else []), _accuracies(ranked, advice)),
+                (*conclusion, *([figure] if figure else []), accuracies(ranked, advice)),
             ),
-            Section("cost", "Cost", (_times(entries, advice, noun), _sizes(entries, advice, noun))),
+            Section("cost", "Cost", (times(entries, advice, noun), sizes(entries, advice, noun))),
             Section("cheap", "How far the cheap scores can be trusted", _trust(record, ranked)),
             Section("method", "How it was measured", _method(record, entries, noun)),
         ),
     )
 
 
-def in_order(record: JsonDict) -> list[JsonDict]:
-    """Return the networks from the most to the least accurate, those with random weights last."""
-
-    def place(one: JsonDict) -> tuple[bool, float, float]:
-        scores = one["scores"]
-        accuracy = 0.0 if scores is None else float(scores["probe"]["accuracy"]["value"])
-        return scores is None, -accuracy, float(one["latency"]["1"]["p50_ms"])
-
-    return sorted(record["candidates"], key=place)
-
-
-def verdict_words(one: JsonDict, advice: JsonDict) -> str:
-    """Say in a few words what became of a network.
+def disturbed(record: JsonDict) -> bool:
+    """Return whether times cannot be trusted.
 
     Args:
-        one: Its entry of rank.json.
-        advice: The recommendation of rank.json.
+        record: The content of rank.json.
 
     Returns:
-        Such as ``recommended`` or ``like the best; dominated by NAME``.
+        Whether the calls had less than a core of the CPU, or half of the networks took, at either
+        batch size, more than twice their median time in one call of twenty.
     """
-    if one["scores"] is None:
-        return "random weights: cost only"
-    words = []
-    if one["key"] == advice["name"]:
-        words.append("recommended")
-    if one["key"] == advice["best"]:
-        words.append("most accurate")
-    elif one["indistinguishable"] and one["key"] != advice["name"]:
-        words.append("indistinguishable from the best")
-    if one["dominated_by"] is not None:
-        words.append(f"dominated by {one['dominated_by']}")
-    return clean("; ".join(words))
-
-
-def measured(score: JsonDict) -> Measured:
-    """Return a score of rank.json with its interval."""
-    return Measured(score["value"], score["low"], score["high"], score["n"])
-
-
-def disturbed(record: JsonDict) -> bool:
-    """Return whether other programs had the processor while predictions were timed."""
-    return str(record["environment"]["device"]) == "cpu" and any(
-        by_size["cores_used"] < _BUSY
-        for one in record["candidates"]
-        for by_size in one["latency"].values()
-    )
+    for size in ("1", "32"):
+        timed = [one["latency"][size] for one in record["candidates"]]
+        if statistics.median(t["p95_ms"] / t["p50_ms"] for t in timed) > _UNSTEADY:
+            return True
+        on_cpu = str(record["environment"]["device"]) == "cpu"
+        if on_cpu and min(t["cores_used"] for t in timed) < _BUSY:
+            return True
+    return False
 
 
 def _key_figures(
@@ -226,125 +198,6 @@ def _trade(ranked: Sequence[JsonDict], noun: str) -> Figure | None:
         + ". The tables give the figures.",
         plot=CostPlot(points, f"prediction time, ms per {noun}", "accuracy, %"),
         priority=1,
-    )
-
-
-def _accuracies(ranked: Sequence[JsonDict], advice: JsonDict) -> Table:
-    rows = []
-    for one in ranked:
-        scores, against = one["scores"], one["against_best"]
-        probe = measured(scores["probe"]["accuracy"])
-        cells = (
-            clean(one["key"]),
-            percent(probe.value, sign=""),
-            percent_interval(probe),
-            MISSING if against is None else probability(against["p_holm"]),
-            percent(scores["knn"]["value"], sign=""),
-            decimal(scores["logme"], 3),
-            decimal(scores["leep"], 3),
-            verdict_words(one, advice),
-        )
-        rows.append(Row(cells, strong=one["key"] == advice["name"]))
-    probe_group, cheap_group = "Linear probe", "Cheap scores"
-    return Table(
-        key="accuracies",
-        caption="What each backbone’s frozen features say of the labels, the most accurate first.",
-        columns=(
-            Column("Backbone"),
-            Column("accuracy, %", "right", probe_group),
-            Column("95% interval", "right", probe_group),
-            Column("p against best", "right", probe_group),
-            Column("neighbours, %", "right", cheap_group),
-            Column("LogME", "right", cheap_group),
-            Column("LEEP", "right", cheap_group),
-            Column("Verdict"),
-        ),
-        rows=tuple(rows),
-        note="p: McNemar’s exact test against the most accurate on the same samples, with Holm’s "
-        "correction. LogME and LEEP: larger is better; LEEP needs a network with a classifier of "
-        "its own. LogME of networks with different widths can be compared.",
-        priority=1,
-    )
-
-
-def _times(entries: Sequence[JsonDict], advice: JsonDict, noun: str) -> Table:
-    rows = []
-    for one in entries:
-        single, batch = one["latency"]["1"], one["latency"]["32"]
-        cells = (
-            clean(one["key"]),
-            quantity(single["p50_ms"]),
-            f"{quantity(single['low_ms'])}–{quantity(single['high_ms'])}",
-            quantity(single["p95_ms"]),
-            quantity(batch["p50_ms"] / 32),
-            quantity(batch["p95_ms"] / 32),
-            quantity(batch["samples_per_second"]),
-        )
-        rows.append(Row(cells, strong=one["key"] == advice["name"]))
-    one_group, many_group = "One at a time, ms", f"In batches of 32, ms per {noun}"
-    return Table(
-        key="times",
-        caption="Time of the prediction step: the forward pass with a linear head.",
-        columns=(
-            Column("Backbone"),
-            Column("median", "right", one_group),
-            Column("its 95% interval", "right", one_group),
-            Column("95th percentile", "right", one_group),
-            Column("median", "right", many_group),
-            Column("95th percentile", "right", many_group),
-            Column(f"{capital(noun)}s per second", "right"),
-        ),
-        rows=tuple(rows),
-        note=_calls(entries),
-        priority=1,
-    )
-
-
-def _calls(entries: Sequence[JsonDict]) -> str:
-    texts = []
-    for size, words in (("1", "one at a time"), ("32", "in batches of 32")):
-        calls = sorted({int(one["latency"][size]["calls"]) for one in entries})
-        texts.append(f"{listing([count(c) for c in calls], 'or')} calls {words}")
-    return (
-        f"{listing(texts)}, all networks taking turns. Decoding and preparing are not counted."
-        + (" Of few calls the 95th percentile is near the slowest." if entries else "")
-    )
-
-
-def _sizes(entries: Sequence[JsonDict], advice: JsonDict, noun: str) -> Table:
-    def peak(one: JsonDict, size: str) -> str:
-        return mebibytes(None if one["peak_bytes"] is None else one["peak_bytes"][size])
-
-    return Table(
-        key="sizes",
-        caption="What each network takes, with a linear head.",
-        columns=(
-            Column("Backbone"),
-            Column("Parameters", "right"),
-            Column("Size, MiB", "right"),
-            Column(f"Million multiply-adds per {noun}", "right"),
-            Column("one", "right", "Peak memory, MiB"),
-            Column("32", "right", "Peak memory, MiB"),
-            Column("Features", "right"),
-        ),
-        rows=tuple(
-            Row(
-                (
-                    clean(one["key"]),
-                    count(one["parameters_total"]),
-                    mebibytes(one["size_bytes"]),
-                    quantity(None if one["macs"] is None else one["macs"] / 1e6),
-                    peak(one, "1"),
-                    peak(one, "32"),
-                    count(one["features"]),
-                ),
-                strong=one["key"] == advice["name"],
-            )
-            for one in entries
-        ),
-        note="Peak memory: above that of a process that has imported everything, weights included, "
-        "predicting one and 32 at a time, measured in a process of its own.",
-        priority=2,
     )
 
 
@@ -437,6 +290,3 @@ def _origin(one: JsonDict) -> str:
     return f"{text}; features by {done['engine']}, {count(done['extracted'])} computed and " + (
         f"{count(done['reused'])} reused in {duration(done['wall_seconds'])}"
     )
-
-
-__all__ = ["in_order", "measured", "rank_html", "rank_view", "verdict_words"]

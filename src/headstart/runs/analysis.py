@@ -33,6 +33,8 @@ SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 DRAWS = 4
 """How often each share of the labels but the whole is drawn."""
 _LISTED = 50
+_TRUSTED = 0.8
+"""Accuracy from which a probe's disagreement is taken for an estimate of wrong labels."""
 _FORECAST = (2, 4)
 
 
@@ -211,7 +213,8 @@ def _suspicious(frozen: Frozen, dataset: Dataset, rows: IntArray, folder: Path) 
         "checked": len(rows),
         "probe_accuracy": score_json(wilson(right, len(rows))),
         "found": len(found.order),
-        "share": round(float(found.share), 10),
+        # Where the probe is wrong itself, what it disagrees with says little of the labels.
+        "share": round(float(found.share), 10) if right >= _TRUSTED * len(rows) else None,
         "list": listed,
     }
 

@@ -16,8 +16,9 @@ from headstart._util.stopping import Stop
 from headstart.config.load import load_experiment
 from headstart.data.guess import guess_kind
 from headstart.errors import ConfigError
+from headstart.runs.fit_clock import Clock
 from headstart.runs.fit_file import experiment_text
-from headstart.runs.fit_plan import Clock, Plan, Tried
+from headstart.runs.fit_plan import Plan, Tried
 from headstart.runs.runner import RunResult, run
 from headstart.types import Progress
 

@@ -1,6 +1,7 @@
 """What `headstart fit` decides, by measurement on the data at hand: backbone, amount, release."""
 
 import re
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +21,13 @@ from headstart.data.encode import measure_lengths
 from headstart.errors import ConfigError
 from headstart.evaluate import wilson
 from headstart.features.extract import Extraction, extract
+from headstart.features.key import feature_key
 from headstart.features.store import FeatureStore
 from headstart.heads import cross_validate
 from headstart.runs import inputs
 from headstart.runs.analysis import FOLDS
 from headstart.runs.bench import StoppableProgress
+from headstart.runs.fit_clock import Clock
 from headstart.runs.fit_file import TIMED_SAMPLES, Choice, Tuning
 from headstart.runs.pace import Pace, measure_pace, releases, sample_batches
 from headstart.train.plan import Precision
@@ -32,14 +35,13 @@ from headstart.types import InputSpec, IntArray, Progress, Score
 
 _FOR_FEATURES = 0.4  # share of the time left that goes into frozen features, all backbones together
 _FOR_TUNING = 0.8  # share of the time that would be left over which a plan may take: it is a guess
-_REPORT_SECONDS = 20.0  # evaluation, timing of the prediction step, report
 _CURVE_PROBES = 4.0  # times of a cross-validated probe that a learning curve takes
 _CURVE_SHARE = 0.15  # of the budget that a learning curve may take
 _FASTER_ENGINE = (
     2.0  # how many times as fast as torch the engine for all pictures will be, at least
 )
 _TIMED = 4 * TIMED_SAMPLES  # predictions that the timing of the prediction step makes
-_TRIAL = 48  # samples that tell how fast a backbone is; their features are kept
+_TRIAL = 48  # samples that tell how fast a backbone is
 _LEAST_EPOCHS = {"picture": 4, "text": 2, "pair": 2}
 _MOST_EPOCHS = {"picture": 10, "text": 4, "pair": 4}
 _WORTH_BFLOAT16 = 1.25
@@ -60,32 +62,6 @@ class Tried:
     name: str
     seconds: float
     accuracy: Score | None
-
-
-@dataclass(slots=True)
-class Clock:
-    """How much of a budget is left.
-
-    Attributes:
-        began: On the clock of `time.perf_counter`.
-        budget: Seconds.
-        analysis: Seconds that what comes after the training will take, besides the report.
-    """
-
-    began: float
-    budget: float
-    analysis: float = 0.0
-
-    @property
-    def spent(self) -> float:
-        """Seconds since it began."""
-        return time.perf_counter() - self.began
-
-    @property
-    def left(self) -> float:
-        """Seconds that are left for features and training."""
-        after = min(_REPORT_SECONDS, 0.3 * self.budget) + self.analysis
-        return self.budget - self.spent - after
 
 
 @dataclass(slots=True)
@@ -133,7 +109,7 @@ class Plan:
             dataset = self._open(config)
         tried = self._try(names, ready, config, dataset, options)
         best = max(ready, key=lambda one: one.accuracy.value if one.accuracy else 0.0)
-        self._explain(ready, best, tried)
+        self._explain(ready, best, tried, names[len(tried) :])
         # What looks for wrong labels is one more probe.
         curve = _CURVE_PROBES * best.probe_seconds
         self.clock.analysis = best.probe_seconds + _TIMED * best.seconds_per_sample
@@ -202,7 +178,7 @@ class Plan:
         dataset: Dataset,
         options: Mapping[str, Any],
     ) -> _Ready:
-        """Load a backbone and time its frozen features on a few samples, which are kept."""
+        """Load a backbone and time its frozen features on a few samples."""
         backbone, cut = inputs.build_backbone(
             name,
             schema.BackboneConfig.model_validate({"name": name, **options}),
@@ -211,34 +187,44 @@ class Plan:
         )
         backbone.to(self.device)
         draw = np.linspace(0, len(dataset) - 1, min(len(dataset), 2 * _TRIAL)).astype(np.int64)
-        # The first half pays for choosing an engine, too.
-        self._extract(backbone, cut, dataset, draw[::2])
-        done = self._extract(backbone, cut, dataset, draw[1::2])
-        known = done.wall_seconds / done.extracted if done.extracted else 0.0
-        return _Ready(name, backbone, known)
+        with tempfile.TemporaryDirectory() as folder:
+            # What lies in the store of all runs would say nothing of the speed.
+            trial = FeatureStore(Path(folder))
+            # The first half pays for choosing an engine, too.
+            self._extract(backbone, cut, dataset, draw[::2], trial)
+            done = self._extract(backbone, cut, dataset, draw[1::2], trial)
+        return _Ready(name, backbone, done.wall_seconds / max(1, done.extracted))
 
     def _extract(
-        self, backbone: Backbone, cut: str, dataset: Dataset, rows: IntArray
+        self,
+        backbone: Backbone,
+        cut: str,
+        dataset: Dataset,
+        rows: IntArray,
+        store: FeatureStore,
+        lengths: IntArray | None = None,
     ) -> Extraction:
-        lengths = None
-        if not isinstance(backbone.input_spec, InputSpec):
-            every = np.arange(len(dataset))
-            lengths = measure_lengths(dataset, every, backbone.input_spec, self.show).kept
         return extract(
             dataset,
             rows,
             backbone,
             cut,
-            store=self.store,
+            store=store,
             device=self.device,
             workers=self.workers,
             progress=self.show,
             lengths=lengths,
         )
 
+    def _missing_seconds(self, one: _Ready, dataset: Dataset) -> float:
+        """Return what the features would take that the store does not hold."""
+        key = feature_key(one.backbone, one.backbone.stages[-1], "float32", None)
+        stored = self.store.index(key).rows
+        return one.seconds_per_sample * sum(d not in stored for d in dataset.digests)
+
     def _limit(self, dataset: Dataset, first: _Ready) -> int | None:
         """Return how many samples of each class there is time for; None for all."""
-        needed = first.seconds_per_sample * len(dataset)
+        needed = self._missing_seconds(first, dataset)
         if isinstance(first.backbone.input_spec, InputSpec) and self.device.type == "cpu":
             needed /= _FASTER_ENGINE
         allowed = _FOR_FEATURES * self.clock.left
@@ -274,7 +260,7 @@ class Plan:
                 ready.append(self._ready(name, config, dataset, options))
             one = ready[position]
             # A few samples are computed with torch; for all of them a faster engine is found.
-            needed = one.seconds_per_sample * len(dataset) * gain
+            needed = self._missing_seconds(one, dataset) * gain
             if position and spent + needed > allowed:
                 tried.append(Tried(name, needed, None))
                 ready.pop()
@@ -294,7 +280,12 @@ class Plan:
 
     def _probe(self, one: _Ready, dataset: Dataset, rows: IntArray) -> Score:
         every = np.arange(len(dataset), dtype=np.int64)
-        found = self._extract(one.backbone, one.backbone.stages[-1], dataset, every)
+        spec, lengths = one.backbone.input_spec, None
+        if not isinstance(spec, InputSpec):
+            lengths = measure_lengths(dataset, every, spec, self.show).kept
+        found = self._extract(
+            one.backbone, one.backbone.stages[-1], dataset, every, self.store, lengths
+        )
         features = found.features.gather(rows).reshape(len(rows), -1)
         labels = dataset.labels[rows]
         start = time.perf_counter()
@@ -310,7 +301,9 @@ class Plan:
         one.probe_seconds = time.perf_counter() - start
         return wilson(int((probed.probabilities.argmax(axis=1) == labels).sum()), len(labels))
 
-    def _explain(self, ready: Sequence[_Ready], best: _Ready, tried: Sequence[Tried]) -> None:
+    def _explain(
+        self, ready: Sequence[_Ready], best: _Ready, tried: Sequence[Tried], left: Sequence[str]
+    ) -> None:
         assert best.accuracy is not None
         others = [one for one in ready if one is not best and one.accuracy is not None]
         text = (
@@ -324,6 +317,8 @@ class Plan:
         for one in tried:
             if one.accuracy is None:
                 self.reasons.append(f"{one.name} was not tried: it would take {one.seconds:.0f} s.")
+        if left:
+            self.reasons.append(f"There was no time to try what costs more: {', '.join(left)}.")
 
     def _tuning(self, best: _Ready, dataset: Dataset) -> Tuning | None:
         """Return the largest release that there is time for, or None."""
@@ -337,29 +332,28 @@ class Plan:
         least, most = _LEAST_EPOCHS[noun], _MOST_EPOCHS[noun]
         outputs = len(dataset.classes)
         found: tuple[Pace, float] | None = None
-        shortest: float | None = None
         # From the cheapest on: what is too slow is not even timed.
         for trainable in reversed(releases(backbone, cut)):
             self.show.say(f"timing training steps of the last stages: {trainable}")
             pace = self._pace(backbone, cut, trainable, batches, read, outputs)
             # What is frozen is computed once more, up to the new cut.
             frozen = 0.0 if pace.cut == "input" else best.seconds_per_sample * len(dataset)
-            epoch = pace.epoch_seconds(train, val)
-            if frozen + least * epoch > _FOR_TUNING * self.clock.left:
-                shortest = frozen + least * epoch
+            shortest = frozen + least * pace.epoch_seconds(train, val)
+            if shortest > _FOR_TUNING * self.clock.left:
                 break
-            found = (pace, frozen)
-        if found is not None:
-            pace, frozen = found
-            left = _FOR_TUNING * self.clock.left - frozen
-            epochs = int(left / pace.epoch_seconds(train, val))
-            # The timing itself took some of it.
-            return self._tuned(pace, min(most, max(least, epochs)))
-        self.reasons.append(
-            f"There is no time for fine-tuning: {least} epochs of the last stage alone would "
-            f"take about {shortest:.0f} s more."
-        )
-        return None
+            found = (pace, shortest)
+        # The timing itself took some of the time: what was found may not fit any more.
+        if found is None or found[1] > self.clock.left:
+            pace, shortest = (pace, shortest) if found is None else found
+            self.reasons.append(
+                f"There is no time for fine-tuning: {least} epochs of {_words(pace.trainable)} "
+                f"would take about {shortest:.0f} s more."
+            )
+            return None
+        pace, shortest = found
+        epoch = pace.epoch_seconds(train, val)
+        more = int((_FOR_TUNING * self.clock.left - shortest) / epoch)
+        return self._tuned(pace, min(most, least + max(0, more)))
 
     def _pace(
         self,
@@ -380,19 +374,22 @@ class Plan:
         return half if plain.step_seconds > _WORTH_BFLOAT16 * half.step_seconds else plain
 
     def _tuned(self, pace: Pace, epochs: int) -> Tuning:
-        what = "all of the network"
-        if pace.trainable != "all":
-            what = "the last stage" if pace.trainable == 1 else f"the last {pace.trainable} stages"
         self.reasons.append(
-            f"Fine-tuning is tried, for there is time for {epochs} epochs of {what}; it is "
-            "recommended only where validation prefers it."
+            f"Fine-tuning is tried, for there is time for {epochs} epochs of "
+            f"{_words(pace.trainable)}; it is recommended only where validation prefers it."
         )
         return Tuning(
             trainable=pace.trainable,
             epochs=epochs,
             precision=pace.precision,
-            max_minutes=round(0.9 * self.clock.left / 60, 2),
+            max_minutes=max(0.01, round(0.9 * self.clock.left / 60, 2)),
         )
 
 
-__all__ = ["Clock", "Plan", "Tried"]
+def _words(trainable: int | str) -> str:
+    if trainable == "all":
+        return "all of the network"
+    return "the last stage" if trainable == 1 else f"the last {trainable} stages"
+
+
+__all__ = ["Plan", "Tried"]

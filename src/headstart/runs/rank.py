@@ -128,29 +128,14 @@ def rank(
     race = _Race(contenders, dataset, rows, device, workers, progress, stop, {})
     entries, right = race.run()
     now = datetime.datetime.now().astimezone()
-    described = dataset.describe()
+    command = _command(place, kind, given, backbones, random, limit_per_class, out, allow_network)
     record: JsonDict = {
         "schema_version": SCHEMA_VERSION,
         "kind": "rank",
         "created": now.isoformat(timespec="seconds"),
-        "command": _command(
-            place, kind, given, backbones, random, limit_per_class, out, allow_network
-        ),
+        "command": command,
         "environment": environment(str(device)),
-        "data": {
-            key: described[key] for key in ("noun", "origin", "classes", "counts", "problems")
-        },
-        "method": {
-            **method_record(),
-            "samples": len(rows),
-            "splits": ["train", "val"],
-            "test_samples_read": 0,
-            "timing": {
-                "engine": "torch",
-                "threads": torch.get_num_threads(),
-                "precision": "float32",
-            },
-        },
+        **race.about(),
         "candidates": entries,
         "agreement": agreement(entries),
         "recommendation": judge(entries, right, dataset.noun),
@@ -223,6 +208,26 @@ class _Race:
             for one in self.contenders
         ]
         return entries, right
+
+    def about(self) -> JsonDict:
+        """Return ``data`` and ``method`` of rank.json."""
+        described = self.dataset.describe()
+        return {
+            "data": {
+                key: described[key] for key in ("noun", "origin", "classes", "counts", "problems")
+            },
+            "method": {
+                **method_record(),
+                "samples": len(self.rows),
+                "splits": ["train", "val"],
+                "test_samples_read": 0,
+                "timing": {
+                    "engine": "torch",
+                    "threads": torch.get_num_threads(),
+                    "precision": "float32",
+                },
+            },
+        }
 
     def _lengths(self, one: Contender) -> IntArray | None:
         """Return the lengths of the samples that are looked at, and 0 for others; or None."""

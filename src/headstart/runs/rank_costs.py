@@ -123,8 +123,8 @@ def time_all(
             tokens[one.key] = None if batch.ndim == 4 else int(batch.shape[1])
             forward = torch_forward(with_head(one, classes, device), device)
             calls[one.key] = lambda forward=forward, batch=batch: forward(batch)
-        # Once to build what first calls build, once to see how many calls there is time for.
-        once = time_interleaved(calls, rounds=1, warm_up=1)
+        # Once to see how many calls there is time for, after the very first ones, which build.
+        once = time_interleaved(calls, rounds=1, warm_up=int(size == BATCHES[0]))
         rounds = _rounds(size, sum(float(s[0]) for s in once.values()), len(calls))
         shown = StoppableProgress(progress, stop)
         with shown.task(f"timing batches of {size}", rounds * len(calls), "calls") as task:
