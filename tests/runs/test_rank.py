@@ -23,9 +23,10 @@ from headstart.data.source import open_source
 from headstart.errors import ConfigError, DataError, RunError, StoppedError
 from headstart.evaluate.transferability import leep, logme
 from headstart.runs import rank_costs
+from headstart.runs.folds import make_folds
 from headstart.runs.peak import Peak
 from headstart.runs.rank import RankResult, rank
-from headstart.runs.rank_scores import cross_validated_probe, make_folds
+from headstart.runs.rank_scores import cross_validated_probe
 from headstart.runs.rank_verdict import agreement, judge
 
 LITE = "packaged/efficientnet-lite0"

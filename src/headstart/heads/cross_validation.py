@@ -99,7 +99,7 @@ def cross_validate(
     classes: int,
     *,
     cs: Sequence[float] | None = None,
-    folds: int = 5,
+    held_out: IntArray | None = None,
     share: float = 1.0,
     directions: int | None = DIRECTIONS,
     seed: int = 0,
@@ -113,12 +113,12 @@ def cross_validate(
         labels: Class indices, int64, shape [n].
         classes: Number of classes.
         cs: Inverse penalties to choose from; None for `inverse_penalties`.
-        folds: How many folds.
+        held_out: The fold of each sample, int64, shape [n]; None for five of `stratified_folds`.
         share: Share of the other folds' samples to train on, by class in proportion and drawn at
             random; each class that is there keeps one.
         directions: How many principal directions of the features the probe sees, found on all
             samples without their labels; None for the features as they are.
-        seed: Decides folds and draws.
+        seed: Decides draws, and folds where there are none yet.
         device: Where the sums run.
         done: Called after each fold.
 
@@ -129,9 +129,10 @@ def cross_validate(
     if directions is not None and min(features.shape) > directions:
         features = leading(features, directions)
     tried = tuple(sorted(set(inverse_penalties(features) if cs is None else cs)))
-    held_out = stratified_folds(labels, folds, seed)
+    if held_out is None:
+        held_out = stratified_folds(labels, 5, seed)
     said = np.zeros((len(tried), len(labels), classes), dtype=np.float32)
-    for fold in range(folds):
+    for fold in np.unique(held_out):
         test = held_out == fold
         train = np.flatnonzero(~test)
         if share < 1:

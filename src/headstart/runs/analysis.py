@@ -23,12 +23,12 @@ from headstart.features.table import Features
 from headstart.heads import CrossValidated, cross_validate
 from headstart.runs.bench import Bench, StoppableProgress
 from headstart.runs.excerpts import excerpt
+from headstart.runs.folds import FOLDS, make_folds
 from headstart.runs.near_copies import candidates, confirmed, near_copies_record
 from headstart.runs.record import score_json
 from headstart.runs.result import PartResult
 from headstart.types import FloatArray, IntArray, JsonDict, Predictions
 
-FOLDS = 5
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 DRAWS = 4
 """How often each share of the labels but the whole is drawn."""
@@ -175,7 +175,7 @@ def _probed(
                 dataset.labels[rows],
                 len(dataset.classes),
                 cs=cs,
-                folds=FOLDS,
+                held_out=make_folds(dataset, rows, seed),
                 share=share,
                 seed=seed,
                 device=frozen.bench.device,

@@ -25,10 +25,10 @@ from headstart.features.key import feature_key
 from headstart.features.store import FeatureStore
 from headstart.heads import cross_validate
 from headstart.runs import inputs
-from headstart.runs.analysis import FOLDS
 from headstart.runs.bench import StoppableProgress
 from headstart.runs.fit_clock import Clock
 from headstart.runs.fit_file import TIMED_SAMPLES, Choice, Tuning
+from headstart.runs.folds import FOLDS, make_folds
 from headstart.runs.pace import Pace, measure_pace, releases, sample_batches
 from headstart.train.plan import Precision
 from headstart.types import InputSpec, IntArray, Progress, Score
@@ -294,7 +294,7 @@ class Plan:
                 features,
                 labels,
                 len(dataset.classes),
-                folds=FOLDS,
+                held_out=make_folds(dataset, rows),
                 device=self.device,
                 done=task.advance,
             )

@@ -32,12 +32,11 @@ from headstart.features.store import FeatureStore
 from headstart.report.rank_page import rank_html
 from headstart.runs import inputs
 from headstart.runs.bench import StoppableProgress
+from headstart.runs.folds import FOLDS, make_folds
 from headstart.runs.rank_costs import Contender, peak_memory, sizes, time_all
 from headstart.runs.rank_scores import (
-    FOLDS,
     cheap_scores,
     cross_validated_probe,
-    make_folds,
     method_record,
     source_probabilities,
 )
