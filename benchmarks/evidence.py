@@ -102,11 +102,12 @@ def labels(folder: Path, data: Path, seed: int, out: Path) -> None:
         shutil.move(path, path.parent.parent / wrong / f"flipped-{path.parent.name}-{path.name}")
         flipped.add(f"flipped-{path.parent.name}-{path.name}")
     found = analysed("labels", data, out)["analysis"]["suspicious_labels"]
-    named = {Path(one["name"]).name for one in found["list"]}
+    listed = found["list"]
+    named = {Path(one["name"]).name for one in listed}
     hits = len(named & flipped)
     print(
         f"labels: {len(flipped)} of {found['checked']} flipped; {found['found']} called suspicious "
-        f"(the first {len(found['list'])} are listed); of the list {hits} were flipped: precision "
+        f"and the worst {len(listed)} listed, of which {hits} were flipped: precision "
         f"{hits / max(len(named), 1):.2f}, recall {hits / len(flipped):.2f}; estimated share of "
         f"wrong labels {found['share']:.3f}"
     )

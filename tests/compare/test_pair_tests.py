@@ -7,6 +7,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from headstart import compare
+from headstart.report.text import p_value, probability
 from headstart.types import Estimates, Predictions
 
 
@@ -34,6 +35,17 @@ def test_mcnemars_test_is_statsmodels(a_only: int, b_only: int) -> None:
     assert p == compare.mcnemar_exact(b_only, a_only)
     with pytest.raises(ValueError, match="numbers of samples"):
         compare.mcnemar_exact(-1, 2)
+
+
+def test_no_p_value_is_zero() -> None:
+    for a_only, b_only in ((0, 1200), (5, 4000)):
+        p = compare.mcnemar_exact(a_only, b_only)
+        assert 0 < p < 1e-300
+        assert compare.holm([p, 0.5])[0] > 0
+        assert probability(p) == "<\u00a010⁻³⁰⁰"
+        assert p_value(p) == "p\u00a0<\u00a010⁻³⁰⁰"
+    assert p_value(compare.mcnemar_exact(0, 990)) == "p\u00a0=\u00a01.9\u00a0×\u00a010⁻²⁹⁸"
+    assert p_value(0.031) == "p\u00a0=\u00a00.031"
 
 
 @pytest.mark.parametrize(
@@ -171,6 +183,28 @@ def test_other_samples_are_refused() -> None:
         compare.test_estimate_pairs(worlds, [("a", "b")])
     with pytest.raises(ValueError, match="at least one"):
         compare.test_pairs({"a": answers(right[:0]), "b": answers(right[:0])}, [("a", "b")])
+
+
+def test_regressions_of_several_data_sets_are_tested_together() -> None:
+    """Each pair on its own samples; only the correction knows of the others."""
+    rng = np.random.default_rng(4)
+
+    def on(prefix: str, n: int, spread: float) -> Estimates:
+        zeros = np.zeros(n, np.float32)
+        noise = (spread * rng.normal(size=n)).astype(np.float32)
+        return Estimates(tuple(f"{prefix}{i}" for i in range(n)), zeros, noise)
+
+    first = {"a": on("x", 90, 1.0), "b": on("x", 90, 1.6)}
+    second = {"c": on("y", 140, 1.0), "d": on("y", 140, 1.1)}
+    both = compare.test_estimate_pairs({**first, **second}, [("c", "d"), ("a", "b")])
+    alone = [
+        *compare.test_estimate_pairs(second, [("c", "d")]),
+        *compare.test_estimate_pairs(first, [("a", "b")]),
+    ]
+    assert [(t.difference, t.p) for t in both] == [(t.difference, t.p) for t in alone]
+    assert [t.p_holm for t in both] == compare.holm([t.p for t in alone])
+    with pytest.raises(ValueError, match="expected b and c to estimate the same samples"):
+        compare.test_estimate_pairs({**first, **second}, [("a", "b"), ("b", "c")])
 
 
 def test_a_comparison_and_a_test_of_the_same_pair_give_the_same_interval() -> None:

@@ -12,6 +12,7 @@ from headstart.evaluate import (
     reliability,
     with_temperature,
 )
+from headstart.evaluate.calibration import paired_gain
 
 
 def world(n: int, temperature: float, seed: int, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -141,3 +142,30 @@ def test_what_cannot_be_measured_is_refused() -> None:
     p[0, 0] = np.nan
     with pytest.raises(ValueError, match="finite"):
         fit_temperature(np.arange(3), p)
+
+
+def test_the_gain_is_the_difference_of_the_losses_and_turns_round() -> None:
+    labels, logits = world(400, 0.5, 7)
+    before, after = softmax(logits), softmax(logits / 2)
+    gain = paired_gain(labels, before, after)
+    losses = [reliability(labels, p).loss for p in (before, after)]
+    assert gain.value == pytest.approx(losses[0].value - losses[1].value)
+    assert gain.n == 400
+    assert gain.low > 0  # the world was made too sure by this very temperature
+    back = paired_gain(labels, after, before)
+    width = gain.high - gain.low
+    assert (back.low, back.high) == pytest.approx((-gain.high, -gain.low), abs=0.03 * width)
+    same = paired_gain(labels, before, before)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    with pytest.raises(ValueError, match="labels"):
+        paired_gain(labels[:3], before, after)
+    with pytest.raises(ValueError, match="at least one"):
+        paired_gain(labels[:0], before[:0], after[:0])
+
+
+def test_pairing_finds_a_gain_that_intervals_side_by_side_hide() -> None:
+    labels, logits = world(400, 0.8, 8)
+    before, after = softmax(logits), softmax(logits / 1.25)
+    losses = [reliability(labels, p).loss for p in (before, after)]
+    assert losses[0].low < losses[1].high
+    assert paired_gain(labels, before, after).low > 0

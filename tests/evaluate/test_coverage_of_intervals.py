@@ -6,11 +6,11 @@ Of 2,000 worlds the share has a standard error of 0.5%. Run with ``-s`` to see t
 import numpy as np
 import pytest
 
-from headstart.compare import accuracy_difference
-from headstart.evaluate import bca_mean, wilson
+from headstart.compare import accuracy_difference, paired, squared_error_difference
+from headstart.evaluate import bca_mean, regression, wilson
 from headstart.evaluate.auc import auc_macro
-from headstart.evaluate.resampling import macro_scores, resample
-from headstart.types import Score
+from headstart.evaluate.resampling import class_f1, macro_scores, resample
+from headstart.types import Estimates, Score
 
 WORLDS = 2000
 
@@ -48,7 +48,34 @@ def test_mean_loss() -> None:
     coverage.check()
 
 
-def test_macro_averages() -> None:
+def test_errors_of_regressions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two models that err by half the same noise, the second by a little more of its own."""
+    monkeypatch.setattr(
+        regression, "bca_mean", lambda values, seed: bca_mean(values, seed, resamples=500)
+    )
+    monkeypatch.setattr(paired, "resamples_for", lambda _: 500)
+    rng, n, own = np.random.default_rng(5), 200, (0.8, 1.0)
+    variances = [0.5 + spread**2 for spread in own]
+    coverages = [
+        Coverage("MSE", variances[0]),
+        Coverage("MAE", np.sqrt(2 * variances[0] / np.pi)),
+        Coverage("paired difference of MSE", variances[0] - variances[1]),
+    ]
+    names = tuple(map(str, range(n)))
+    for world in range(WORLDS):
+        targets = rng.normal(size=n).astype(np.float32)
+        shared = targets + np.sqrt(0.5) * rng.normal(size=n)
+        values = [(shared + s * rng.normal(size=n)).astype(np.float32) for s in own]
+        scores = regression.evaluate_regression(targets, values[0], world)
+        models = [Estimates(names, targets, v) for v in values]
+        found = (scores["mse"], scores["mae"], squared_error_difference(*models, seed=world))
+        for coverage, score in zip(coverages, found, strict=True):
+            coverage.see(score)
+    for coverage in coverages:
+        coverage.check()
+
+
+def test_macro_averages_and_f1_of_a_class() -> None:
     """Four classes of 60, with recalls of 91, 82, 72 and 62%."""
     rng = np.random.default_rng(2)
     shares = np.array(
@@ -65,10 +92,13 @@ def test_macro_averages() -> None:
         "macro recall": hits.mean(),
         "macro F1": (2 * hits / (called + 1)).mean(),
     }
+    for c, f1 in enumerate(2 * hits / (called + 1)):
+        truths[f"F1 of class {c}"] = f1
     coverages = [Coverage(name, float(truth)) for name, truth in truths.items()]
     for world in range(WORLDS):
         confusion = np.stack([rng.multinomial(60, row) for row in shares])
-        scores = macro_scores(confusion, resample(confusion, world, 500))
+        resampled = resample(confusion, world, 500)
+        scores = [*macro_scores(confusion, resampled), *class_f1(confusion, resampled)]
         for coverage, score in zip(coverages, scores, strict=True):
             coverage.see(score)
     for coverage in coverages:

@@ -120,3 +120,26 @@ def test_too_few_points_or_no_errors_give_no_curve():
 def test_what_is_no_learning_curve_is_refused(n, errors, message):
     with pytest.raises(ValueError, match=message):
         fit_power_law(n, errors)
+
+
+def test_the_luck_of_which_samples_there_are_widens_the_forecast() -> None:
+    """All points are judged on the same samples: what these are moves the whole curve."""
+    random = np.random.default_rng(11)
+    sizes, samples, worlds = (30, 60, 150, 300, 600), 400, 60
+    true = 0.05 + 1.2 * np.array([*sizes, 1200.0]) ** -0.5
+    held = {True: 0, False: 0}
+    for world in range(worlds):
+        # A sample's own difficulty decides from how many labels on it is told right.
+        difficulty = random.random(samples)
+        right = [
+            np.stack([difficulty + 0.02 * random.normal(size=samples) > e for _ in range(4)])
+            for e in true[:-1]
+        ]
+        errors = [(1 - r.mean(axis=1)).tolist() for r in right]
+        for shared in (True, False):
+            law = fit_power_law(sizes, errors, world, right if shared else None)
+            assert law is not None
+            said = law.predict(1200)
+            held[shared] += said.low <= true[-1] <= said.high
+    assert held[True] / worlds >= 0.85
+    assert held[False] / worlds < 0.75

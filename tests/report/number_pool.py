@@ -57,6 +57,11 @@ class Pool:
         """Whether a value of one of the kinds, times the factor, is shown by the token."""
         return any(shows(token, self.by_kind.get(k, NONE), factor) for k in kinds)
 
+    def has_p(self, token: Token) -> bool:
+        """Whether a p-value is shown by the token."""
+        ps = (v for path, v in self.leaves if path[-1] in ("p", "p_holm"))
+        return any(token.shows(p, 1.0) for p in ps)
+
     @cached_property
     def differences(self) -> np.ndarray:
         """Differences of scores that have the same name, and per doubling of the labels."""

@@ -43,6 +43,7 @@ _TRIPLE = re.compile(
     rf"(?:–| to )(?P<high>{_NUMBER})(?P<unit>%)?(?=\)|; p)"
 )
 _RANGE = re.compile(rf"^(?P<low>{_NUMBER})(?:–| to )(?P<high>{_NUMBER})%?$")
+_LIMIT = "< 10⁻³⁰⁰"  # of a p-value that is too small to be told apart from others
 _POWERS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 # What turns a stored value into a shown one.
 _FACTORS = {
@@ -234,10 +235,13 @@ class Tracer:
         for said in self.quoted:
             if said in text:
                 text = re.sub(rf"(?<!\w){re.escape(said)}(?!\w)", "…", text)
+        text = text.replace(_LIMIT, "<")
         return text.replace("95% interval", "interval").replace("1:1", "")
 
     def _how(self, place: Place, text: str, match: re.Match[str]) -> str:
         token = _token(match["number"], match["unit"] or "", match["power"])
+        if text[: match.start()].endswith("p = "):  # two digits that only a p-value may be
+            return "cited" if self.pool(place).has_p(token) else ""
         if self._holds(self.pool(place), token, place, text):
             return "cited" if place.refs else "known"
         if place.shown is not None and token.value == place.shown:

@@ -67,16 +67,44 @@ def test_confidence_is_held_against_accuracy(confidence: float, words: str) -> N
     ("after", "words"),
     [
         (0.05, "takes the ECE to 5.0% (4.0–6.0%): better by more than the intervals."),
-        (0.091, "takes the ECE to 9.1% (8.1–10.1%): the intervals meet, so no difference"),
-        (0.129, "takes the ECE to 12.9% (11.9–13.9%): the intervals meet, so no difference"),
+        (0.091, "takes the ECE to 9.1% (8.1–10.1%): the intervals meet, so they alone do not"),
+        (0.129, "takes the ECE to 12.9% (11.9–13.9%): the intervals meet, so they alone do not"),
         (0.14, "takes the ECE to 14.0% (13.0–15.0%): worse by more than the intervals;"),
     ],
 )
-def test_the_temperature_helps_only_beyond_the_intervals(after: float, words: str) -> None:
+def test_without_a_gain_the_temperature_helps_beyond_the_intervals(
+    after: float, words: str
+) -> None:
     text = said(calibrated(measured(0.11, 0.85, 0.612), measured(after, 0.75, 0.534)))
     assert words in text
     assert "The test loss goes from 0.612 to 0.534." in text
-    assert ("noise" in text) == (after in (0.091, 0.129))
+    assert "noise" not in text
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        ((0.0212, 0.0101, 0.0333), "the loss falls by 0.0212 (0.0101 to 0.0333): the temperature "
+         "helps."),
+        ((-0.0212, -0.0333, -0.0101), "the loss rises by 0.0212 (0.0101 to 0.0333): the "
+         "temperature makes it worse; more validation samples would fit it better."),
+        ((0.0012, -0.0101, 0.0133), "the loss falls by 0.00120 (−0.0101 to 0.0133): whether the "
+         "temperature helps cannot be told from noise."),
+        ((0.0, 0.0, 0.0), "the loss falls by 0 (0 to 0): whether the temperature helps cannot be "
+         "told from noise."),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("after", [0.05, 0.091, 0.14])
+def test_whether_the_temperature_helps_is_told_by_the_same_samples(
+    gain: tuple[float, float, float], words: str, after: float
+) -> None:
+    """The two errors' own intervals, be they apart or not, say less than the paired difference."""
+    entry = calibrated(measured(0.11, 0.85, 0.612), measured(after, 0.75, 0.591))
+    loss = dict(zip(("value", "low", "high"), gain, strict=True))
+    entry["calibration"]["test"]["gain"] = {"loss": {**loss, "n": 200}}
+    text = said(entry)
+    assert f"%). The test loss goes from 0.612 to 0.591. Sample by sample {words}" in text
+    assert "intervals" not in text
 
 
 @pytest.mark.parametrize(

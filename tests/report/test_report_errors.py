@@ -60,8 +60,10 @@ def test_near_copies_are_counted_and_their_effect_is_told() -> None:
     assert "20 of 200 test pictures (10.0%) have a near-copy" in text
     assert "With them “D” is right on 89.0% (83.9–92.6%), without them on 87.8%" in text
     assert "they lift it by 1.2 points, which is less than the interval leaves open" in text
-    assert "1 pair carries two different labels" in text
-    assert "Quote the accuracy without them" in text
+    assert "1 pair carries two different labels: perhaps one of the two labels is wrong." in text
+    assert "Quote the accuracy without them, and look at them: where they are copies, keep" in text
+    assert "at least one" not in text
+    assert "remove" not in text
     (sentence,) = error_advice.near_duplicates(found)
     assert sentence["topic"] == "data"
     assert sentence["rows"] == [

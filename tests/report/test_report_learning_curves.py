@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 from typing import Any
 
 import pytest
-from report_analyses import analysis, learning_curve
+from report_analyses import analysis, counted_curve, learning_curve
 from report_makers import results
 
 from headstart.report import error_advice, figures, learning_curve_tables
@@ -48,6 +48,47 @@ def test_the_verdict_is_told_with_forecast_and_interval(verdict: str, words: str
     assert "This extrapolates: it holds only if" in text
     assert ("A bigger backbone" in text) == (verdict == "backbone")
     assert ("leaves an error of 31.0% (25.1–39.4%)" in text) == (verdict == "backbone")
+
+
+@pytest.mark.parametrize("verdict", ["labels", "backbone", "unclear"])
+def test_multiples_are_those_of_the_labels_that_there_are(verdict: str) -> None:
+    """700 labels are the user's; that folds of 560 were trained on is the method's business."""
+    text = said(counted_curve(verdict))
+    now = {"labels": "91.3% (90.7–91.7%)", "backbone": "68.9% (68.3–69.4%)"}
+    assert text.startswith(
+        "From 28 training labels to all 700 that there are the accuracy of a probe on the features "
+    )
+    assert f"to an expected {now.get(verdict, now['labels'])}. " in text
+    assert "of twice as many (1,400) and" in text
+    assert "of 4 times as many (2,800)" in text
+    assert "560" not in text
+    assert "1 times" not in text
+
+
+def test_without_a_law_the_rest_is_said_to_be_held_out() -> None:
+    text = said(counted_curve(fit=None, forecast=[]))
+    assert text.startswith(
+        "From 28 to 560 training labels of all 700 that there are, the rest held out to be tested "
+        "on, the accuracy of a probe"
+    )
+
+
+def test_table_and_chart_show_all_labels_as_a_forecast() -> None:
+    figure, table = learning_curve_tables.blocks(run(counted_curve()))
+    assert isinstance(figure, Figure)
+    assert isinstance(table, Table)
+    cells = [row.cells for row in table.rows]
+    assert [c[1] for c in cells[4:]] == ["560", "700", "1,400", "2,800"]
+    assert [c[0] for c in cells[5:]] == [
+        *("all (forecast)", "2 × all (forecast)", "4 × all (forecast)")
+    ]
+    assert table.columns[0].title == "Share drawn"
+    assert table.note.startswith("There are 700 labels in all; each time some are held out")
+    assert "There are 700 labels in all" in figure.caption
+    assert isinstance(figure.plot, LearningCurvesPlot)
+    (line,) = figure.plot.curves
+    assert [n for n, _ in line.expected] == [700, 1400, 2800]
+    assert line.points[-1][0] == 560
 
 
 def test_without_a_fit_nothing_is_forecast() -> None:

@@ -17,6 +17,7 @@ from report_makers import read
 
 from headstart.report import advise, build_view
 from headstart.report.load import load_run
+from headstart.report.text import probability
 
 Make = Callable[[str], Path]
 Change = Callable[[dict[str, Any]], None]
@@ -73,6 +74,20 @@ def test_a_stale_sentence_is_found(run_folder: Make, tmp_path: Path) -> None:
     # The tables follow the results; what was said of them before does not.
     assert {t.place.where for t in found} == {"advice on Model", "summary 1"}
     assert untraced(changed(run_folder("flowers"), tmp_path / "other", change)) == []
+
+
+def test_only_a_p_value_is_a_p_value(tmp_path: Path) -> None:
+    tracer = Tracer(load_run(report_evidence.finished(tmp_path / "run")))
+    pairs = tracer.results["tests"]["pairs"]
+    place = Place("here", "", ("tests/0",))
+
+    def how(text: str) -> list[str]:
+        return [t.how for t in tracer.trace(replace(place, text=text))]
+
+    assert how(f"p\u00a0=\u00a0{probability(pairs[0]['p_holm'])}") == ["cited"]
+    # The difference is held by the row too, and is none.
+    assert how(f"p = {abs(pairs[0]['difference']['value']):.3f}") == [""]
+    assert how("differ (p < 10⁻³⁰⁰)") == []
 
 
 def spoilt(tracer: Tracer, place: Place) -> Iterator[tuple[str, bool]]:

@@ -14,6 +14,7 @@ from headstart import RunResult, run
 from headstart._util.progress import SilentProgress
 from headstart.errors import ConfigError, RunError
 from headstart.evaluate.intervals import wilson
+from headstart.report import lookup
 from headstart.runs.across import Across, compare_runs
 from headstart.runs.record import write_estimates, write_predictions
 from headstart.types import Estimates, Predictions
@@ -179,6 +180,36 @@ def test_validation_chooses_and_not_the_test_split(tmp_path: Path) -> None:
     assert test.difference.value == pytest.approx((60 - 115) / 120)
 
 
+def test_the_order_is_that_of_the_runs_own_report(tmp_path: Path) -> None:
+    """An ensemble must beat the best single model by more than the interval; time decides ties."""
+
+    def change(results: dict[str, Any]) -> None:
+        models = {m["name"]: m for m in results["models"]}
+        models["greedy"]["kind"] = "ensemble"
+        models["slow"]["stages"] = [{"wall_seconds": 50.0}]
+
+    parts = {"greedy": part(9, [1]), "slow": part(10, [2]), "fast": part(10, [3])}
+    folder = write_run(tmp_path / "run", {**parts, "poor": part(60, [4])}, change=change)
+    across = compare_runs([folder], every=True)
+    own = lookup.by_preference(json.loads((folder / "results.json").read_text()))
+    assert [e.part for e in across.entries] == [m["name"] for m in own]
+    assert [e.part for e in across.entries] == ["fast", "greedy", "slow", "poor"]
+    assert across.best == 1
+    assert across.group == (1, 2, 3)
+
+
+def test_a_better_ensemble_that_stands_behind_is_not_called_worse(tmp_path: Path) -> None:
+    """Paired it is told from the single model; by the report's rule it is not."""
+
+    def change(results: dict[str, Any]) -> None:
+        results["models"][0]["kind"] = "ensemble"
+
+    parts = {"vote": part(10, [1]), "single": part(17, [2])}
+    across = compare_runs([write_run(tmp_path / "run", parts, change=change)], every=True)
+    assert [e.part for e in across.entries] == ["single", "vote"]
+    assert across.group == (1, 2)
+
+
 def test_parts_that_validation_cannot_tell_apart_are_grouped(tmp_path: Path) -> None:
     run_folder = write_run(
         tmp_path / "run", {"a": part(10, [1]), "b": part(12, [2]), "c": part(60, [3])}
@@ -274,14 +305,16 @@ def test_who_read_the_test_split_is_counted(tmp_path: Path) -> None:
         earlier = [
             {"study": "old", "profile": None, "when": "2026-01-01", "command": "run old"},
             {"study": "a", "profile": None, "when": "2026-01-02", "command": "run -s x=1"},
-            {"study": "a", "profile": None, "when": "2026-01-03", "command": "run a"},  # see below
+            # The same command ran a file that was edited since: a look of its own.
+            {"study": "a", "profile": None, "when": "2026-01-03", "command": "run a"},
+            {"study": "a", "profile": None, "when": "created a", "command": "run a"},  # see below
         ]
         results["test_looks"] = {"digest": "d", "earlier": earlier}
 
     a = write_run(tmp_path / "a", {"p": part(1, [1]), "q": part(2, [1])})
     b = write_run(tmp_path / "b", {"p": part(2, [2])}, change=looked)
     assert str(compare_runs([a, b]).caution).startswith(
-        "2 runs compared here read this test split, and 2 earlier studies before them: choosing"
+        "2 runs compared here read this test split, and 3 earlier studies before them: choosing"
     )
     assert compare_runs([a], every=True).caution is None
     assert compare_runs([a, b], split="val").caution is None
@@ -332,6 +365,30 @@ def test_regressions_are_compared_by_squared_error(tmp_path: Path) -> None:
     assert across.tests.method == "paired-bootstrap"
     assert test.difference.value < 0
     assert test.distinguishable
+
+
+def test_regressions_on_several_data_sets_are_paired_where_they_can(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    folders = []
+    for data, prefix in (("old", "x"), ("new", "y")):
+        targets = rng.normal(size=N).astype(np.float32)
+        for name, noise in (("worse", 0.8), ("better", 0.1)):
+            values = targets + rng.normal(scale=noise, size=N).astype(np.float32)
+            found = Estimates(tuple(f"{prefix}{i}" for i in range(N)), targets, values)
+
+            def regression(results: dict[str, Any], noise: float = noise) -> None:
+                results["data"] |= {"goal": "regression", "classes": []}
+                figure = {"value": noise, "low": 0.9 * noise, "high": 1.1 * noise, "n": N}
+                results["models"][0]["metrics"] = {s: {"mse": figure} for s in SPLITS}
+
+            folder = tmp_path / f"{data}-{name}"
+            for split in SPLITS:
+                write_estimates(folder / "models" / "p" / f"predictions-{split}.parquet", found)
+            folders.append(write_run(folder, {"p": {}}, change=regression))
+    tests = compare_runs(folders).tests
+    assert len(tests.pairs) == 2
+    assert len(tests.unpaired) == 4
+    assert all("not the same samples" in pair.reason for pair in tests.unpaired)
 
 
 def test_language_models_have_intervals_only(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a run adds once its models are there: tests, calibration, seeds, analysis, looks."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def test_seeds_are_the_trainings_that_each_seed_would_be(
     assert seeds["test"]["loss"]["sd"] == pytest.approx(np.std(values, ddof=1))
     assert len(set(values)) == 4
     alone = study(tmp_path, root / "data", PARTS.replace("seeds: 4", "seed: 2"), "alone")
-    loss = model(alone, "plain")["metrics"]["test"]["loss"]["value"]
+    loss = model(alone, "probe")["metrics"]["test"]["loss"]["value"]
     assert values[2] == pytest.approx(loss, rel=1e-4)
     # The first seed stands for the part, whichever is the luckiest.
     assert (
@@ -158,13 +159,59 @@ def test_the_analysis_leaves_the_test_split_out_of_labels_and_learning_curve(
     labels, (curve,) = analysis["suspicious_labels"], analysis["learning_curves"]
     assert labels["checked"] == 54  # 72 without the 18 of the test split
     assert {one["split"] for one in labels["list"]} <= {"train", "val"}
-    assert [p["share"] for p in curve["points"]] == [0.05, 0.1, 0.25, 0.5, 1.0]
+    # With 5% of the labels there would be less than one of each class.
+    assert [p["share"] for p in curve["points"]] == [0.1, 0.25, 0.5, 1.0]
     assert curve["points"][-1]["n"] == round(0.8 * 54)
+    assert curve["labels"] == 54
+    assert [one["n"] for one in curve["forecast"]] == [54, 108, 216]
     accuracy = [p["accuracy"]["mean"] for p in curve["points"]]
     assert accuracy[-1] > accuracy[0]
     assert curve["points"][-1]["accuracy"]["mean"] == pytest.approx(
         labels["probe_accuracy"]["value"], abs=0.12
     )
+
+
+def test_what_was_removed_since_does_not_cost_the_report(
+    finished: tuple[RunResult, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headstart.runs import excerpts
+
+    def gone(*_: object) -> object:
+        raise FileNotFoundError("removed")
+
+    _, root = finished
+    monkeypatch.setattr(excerpts, "decode", gone)
+    result = study(tmp_path, root / "data", PARTS, "removed")
+    assert result.report_html.exists()
+    assert result.results["analysis"]["mistakes"][0]["image"] is None
+
+
+def test_a_cache_that_cannot_be_written_costs_the_look_alone(
+    finished: tuple[RunResult, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headstart.runs import looks
+
+    def denied(*_: object) -> object:
+        raise PermissionError("read-only")
+
+    result, root = finished
+    monkeypatch.setenv("HEADSTART_CACHE", str(root / "cache"))
+    monkeypatch.setattr(looks, "_written_down", denied)
+    again = resume(result.folder, show=SilentProgress())
+    assert again.results["test_looks"]["earlier"] == []
+
+
+def test_an_emptied_store_is_not_filled_for_the_analysis(
+    finished: tuple[RunResult, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    result, _ = finished
+    copy = tmp_path / "copy"
+    shutil.copytree(result.folder, copy)
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "empty"))
+    again = resume(copy, show=SilentProgress())
+    assert again.results["analysis"]["suspicious_labels"] is None
+    assert again.results["analysis"]["mistakes"]
+    assert not list((tmp_path / "empty").rglob("*.npy"))
 
 
 def test_going_on_with_a_finished_run_changes_no_figure(

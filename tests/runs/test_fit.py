@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from colour_photos import COLOURS, write_photos
+from text_studies import tiny_network, write_texts
 
 from headstart import run
 from headstart._util.progress import SilentProgress
@@ -112,9 +113,8 @@ def test_the_file_and_the_report_say_why(fitted: FitResult) -> None:
     assert reason in fitted.run.report_html.read_text()
     (tried,) = fitted.tried
     assert tried.accuracy is not None
-    assert tried.accuracy.n == sum(
-        fitted.run.results["data"]["splits"][s] for s in ("train", "val")
-    )
+    counts = {k: sum(c.values()) for k, c in fitted.run.results["data"]["counts"].items()}
+    assert tried.accuracy.n == counts["train"] + counts["val"] == 48 - counts["test"]
 
 
 def test_a_file_of_somebody_else_is_left_alone(fitted: FitResult, root: Path) -> None:
@@ -125,6 +125,27 @@ def test_a_file_of_somebody_else_is_left_alone(fitted: FitResult, root: Path) ->
 def test_it_took_no_longer_than_was_allowed(fitted: FitResult) -> None:
     # The budget holds a fine-tuning for which there was no time.
     assert fitted.run.results["wall_seconds"] < fitted.wall_seconds < 60
+
+
+def test_texts_are_fine_tuned_where_there_is_time(tmp_path: Path) -> None:
+    texts = write_texts(tmp_path / "texts.csv", {"train": 120, "val": 40, "test": 40})
+    network = tiny_network(tmp_path / "bert", max_position_embeddings=256)
+    done = fit_data(
+        str(texts),
+        budget_seconds=120,
+        backbones=[f"transformers/{network}"],
+        out=tmp_path / "runs",
+        show=SilentProgress(),
+    )
+    study = load_experiment(done.file)
+    assert list(study.parts) == ["probe", "tuned"]
+    assert study.parts["tuned"].stages[1].trainable == "all"
+    assert 0 < 60 * study.parts["tuned"].max_minutes < 120
+    assert [m["state"] for m in done.run.results["models"]] == ["complete", "complete"]
+    tuned = Predictor.load(done.run.folder / "models" / "tuned", device=torch.device("cpu"))
+    assert tuned.predict_proba(["w5 w6 w7", "w15 w16 w17"]).shape == (2, 2)
+    (pair,) = done.run.results["comparisons"]
+    assert (pair["a"], pair["b"]) == ("tuned", "probe")
 
 
 def test_a_budget_that_is_too_small_is_refused_before_the_data_are_opened(tmp_path: Path) -> None:

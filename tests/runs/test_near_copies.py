@@ -59,7 +59,8 @@ def test_features_propose_the_nearest_first() -> None:
     values = random.normal(size=(30, 16)).astype(np.float32)
     values[25] = values[3] + 0.05 * random.normal(size=16)
     values[26] = values[7] + 0.2 * random.normal(size=16)
-    pairs = candidates(Table(values), np.arange(20), np.arange(20, 30))
+    with SilentProgress().task("", 10, "") as task:
+        pairs = candidates(Table(values), np.arange(20), np.arange(20, 30), task)
     assert [(p.learnt, p.test) for p in pairs] == [(3, 25), (7, 26)]
     assert pairs[0].similarity > pairs[1].similarity > 0.9
 

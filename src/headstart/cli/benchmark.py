@@ -8,6 +8,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from headstart.evaluate.timing import Latency
     from headstart.features.engine import EngineName
     from headstart.runs.benchmark_records import Benchmark, EngineResult, Timing
 
@@ -130,7 +131,7 @@ def _preparations(found: "Benchmark") -> "Table":
     for step in found.preparations:
         everyone = len(step.models) == len(found.models)
         names = "all" if everyone else ", ".join(step.models)
-        table.add_row(step.step, names, _ms(step.latency.p50_ms), _ms(step.latency.p95_ms))
+        table.add_row(step.step, names, _ms(step.latency.p50_ms), _p95(step.latency))
     return table
 
 
@@ -155,7 +156,7 @@ def _row(result: "EngineResult", timing: "Timing", off: str) -> tuple[str, ...]:
         str(size),
         _ms(taken.p50_ms_per_sample),
         f"{_ms(taken.low_ms / size)} to {_ms(taken.high_ms / size)}",
-        _ms(taken.p95_ms_per_sample),
+        _p95(taken),
         f"{taken.samples_per_second:,.1f}",
         off,
         "" if memory is None else _size(memory),
@@ -202,6 +203,12 @@ def _table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> "Table"
 def _threads(found: "Benchmark") -> str:
     count = found.conditions.threads
     return f"{count} thread{'' if count == 1 else 's'}"
+
+
+def _p95(taken: "Latency") -> str:
+    from headstart.runs.benchmark_records import LEAST_CALLS_P95
+
+    return "–" if taken.calls < LEAST_CALLS_P95 else _ms(taken.p95_ms_per_sample)
 
 
 def _ms(value: float) -> str:

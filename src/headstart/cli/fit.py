@@ -3,9 +3,11 @@
 import re
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
+
+from headstart.cli import options
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -31,33 +33,20 @@ def seconds_of(text: str) -> float:
 
 
 def fit(
-    data: Annotated[
-        str, typer.Argument(help="Folder, archive or table of pictures or texts.", metavar="DATA")
-    ],
+    data: options.Data,
     budget: Annotated[str, typer.Option(help="How long everything may take: 90s, 5m, 1h.")] = "5m",
-    kind: Annotated[
-        Literal["auto", "pictures", "text"],
-        typer.Option(help="auto: look at the files."),
-    ] = "auto",
-    text_column: Annotated[
-        str | None, typer.Option(help="Column of the text, or of a pair's first text.")
-    ] = None,
-    pair_column: Annotated[
-        str | None, typer.Option(help="Column of the second text of a pair.")
-    ] = None,
-    label_column: Annotated[str | None, typer.Option(help="Column of the class.")] = None,
-    split_column: Annotated[
-        str | None, typer.Option(help="Column with train, val or test.")
-    ] = None,
+    kind: options.Kind = "auto",
+    text_column: options.TextColumn = None,
+    pair_column: options.PairColumn = None,
+    label_column: options.LabelColumn = None,
+    split_column: options.SplitColumn = None,
     backbone: Annotated[
         list[str] | None,
         typer.Option(help="Choose among these networks; may be repeated. Default: those here."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
-    allow_network: Annotated[
-        bool, typer.Option("--allow-network", help="Download weights that are missing.")
-    ] = False,
-    workers: Annotated[int, typer.Option(help="Threads that decode.")] = 2,
+    out: options.Out = Path("runs"),
+    allow_network: options.AllowNetwork = False,
+    workers: options.Workers = 2,
 ) -> None:
     """Make the best model of your data that there is time for, and the file to go on from."""
     began = time.perf_counter()
@@ -67,19 +56,16 @@ def fit(
     from headstart.cli.run import print_result
     from headstart.runs.fit import fit_data
 
-    named = {
-        "text": text_column,
-        "pair": pair_column,
-        "label": label_column,
-        "split": split_column,
-    }
+    source, columns = options.data_options(
+        kind, text=text_column, pair=pair_column, label=label_column, split=split_column
+    )
     stop, show = Stop(), progress.for_terminal()
     with on_signals(stop, show):
         result = fit_data(
             data,
             budget_seconds=seconds,
-            kind={"auto": None, "pictures": "auto", "text": "text"}[kind],
-            columns={role: name for role, name in named.items() if name is not None},
+            kind=source,
+            columns=columns,
             backbones=tuple(backbone or ()),
             out=out,
             allow_network=allow_network,

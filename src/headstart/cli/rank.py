@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from headstart.cli import options
+
 if TYPE_CHECKING:  # NumPy comes with it: not for --help
     from headstart.runs.rank import RankResult
     from headstart.types import JsonDict
 
 
 def rank(
-    data: Annotated[
-        str, typer.Argument(help="Folder, archive or table of pictures or texts.", metavar="DATA")
-    ],
+    data: options.Data,
     backbone: Annotated[
         list[str] | None,
         typer.Option(help="Compare this network; may be repeated. Default: those here."),
@@ -22,49 +22,36 @@ def rank(
         list[str] | None,
         typer.Option(help="Also time this one, with random weights; may be repeated."),
     ] = None,
-    kind: Annotated[
-        Literal["auto", "pictures", "text"], typer.Option(help="auto: look at the files.")
-    ] = "auto",
-    text_column: Annotated[
-        str | None, typer.Option(help="Column of the text, or of a pair's first text.")
-    ] = None,
-    pair_column: Annotated[
-        str | None, typer.Option(help="Column of the second text of a pair.")
-    ] = None,
-    label_column: Annotated[str | None, typer.Option(help="Column of the class.")] = None,
-    split_column: Annotated[
-        str | None, typer.Option(help="Column with train, val or test.")
-    ] = None,
+    kind: options.Kind = "auto",
+    text_column: options.TextColumn = None,
+    pair_column: options.PairColumn = None,
+    label_column: options.LabelColumn = None,
+    split_column: options.SplitColumn = None,
     limit_per_class: Annotated[
         int | None, typer.Option(help="Samples of each class and split at most (a seeded draw).")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
-    allow_network: Annotated[
-        bool, typer.Option("--allow-network", help="Download weights that are missing.")
-    ] = False,
-    workers: Annotated[int, typer.Option(help="Threads that decode.")] = 2,
+    out: options.Out = Path("runs"),
+    allow_network: options.AllowNetwork = False,
+    workers: options.Workers = 2,
     format_: Annotated[
         Literal["table", "json"], typer.Option("--format", help="What to print.")
     ] = "table",
 ) -> None:
-    """Compare frozen backbones on your data; the test split is not touched."""
+    """Compare frozen backbones on your data; no test sample enters a score."""
     from headstart._util import progress
     from headstart._util.stopping import Stop, on_signals
     from headstart.runs.rank import rank as rank_backbones
 
-    named = {
-        "text": text_column,
-        "pair": pair_column,
-        "label": label_column,
-        "split": split_column,
-    }
+    source, columns = options.data_options(
+        kind, text=text_column, pair=pair_column, label=label_column, split=split_column
+    )
     stop = Stop()
     show = progress.SilentProgress() if format_ == "json" else progress.for_terminal()
     with on_signals(stop, show):
         result = rank_backbones(
             data,
-            kind={"auto": None, "pictures": "auto", "text": "text"}[kind],
-            columns={role: name for role, name in named.items() if name is not None},
+            kind=source,
+            columns=columns,
             backbones=tuple(backbone or ()),
             random=tuple(random or ()),
             limit_per_class=limit_per_class,
@@ -102,6 +89,7 @@ def _print(result: "RankResult") -> None:
 
 
 def _accuracies(record: "JsonDict") -> object:
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
@@ -110,8 +98,10 @@ def _accuracies(record: "JsonDict") -> object:
     samples = record["method"]["samples"]
     noun = record["data"]["noun"]
     table = Table(
-        title=f"Accuracy out of fold, {samples:,} {noun}s of train and val; test is not read",
-        show_lines=False,
+        title=f"Accuracy out of fold, {samples:,} {noun}s of train and val",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     table.add_column("backbone", overflow="fold", min_width=16)
     for name in ("probe %", "95%", "kNN %", "LogME", "LEEP"):
@@ -136,6 +126,7 @@ def _accuracies(record: "JsonDict") -> object:
 
 
 def _costs(record: "JsonDict") -> object:
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
@@ -148,17 +139,21 @@ def _costs(record: "JsonDict") -> object:
         title=(
             f"Cost with a linear head: {timing['engine']}, threads: {timing['threads']}, "
             f"{record['environment']['device']}; ms per {noun}{length}, p50 / p95"
-        )
+        ),
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     table.add_column("backbone", overflow="fold", min_width=16)
-    for name in ("one", "batch 32", f"{noun}s/s", "params M", "MiB", "M mult-adds", "peak MiB"):
+    heads = ("ms,\none", "ms,\nbatch 32", "a\nsecond", "params\nM", "size\nMiB")
+    for name in (*heads, "M mult-\nadds", "peak\nMiB"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in in_order(record):
         single, batch, peak = one["latency"]["1"], one["latency"]["32"], one["peak_bytes"]
         table.add_row(
             escape(one["key"]),
-            f"{single['p50_ms']:.1f} / {single['p95_ms']:.1f}",
-            f"{batch['p50_ms'] / 32:.1f} / {batch['p95_ms'] / 32:.1f}",
+            _p50_p95(single, 1),
+            _p50_p95(batch, 32),
             f"{batch['samples_per_second']:.0f}",
             f"{one['parameters_total'] / 1e6:.1f}",
             f"{one['size_bytes'] / 2**20:.0f}",
@@ -166,6 +161,15 @@ def _costs(record: "JsonDict") -> object:
             "–" if peak is None else f"{peak['32'] / 2**20:.0f}",
         )
     return table
+
+
+def _p50_p95(taken: "JsonDict", size: int) -> str:
+    p95 = taken["p95_ms"]
+    return f"{_ms(taken['p50_ms'] / size)} / {'–' if p95 is None else _ms(p95 / size)}"
+
+
+def _ms(value: float) -> str:
+    return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}"
 
 
 def _agreement(record: "JsonDict") -> list[str]:

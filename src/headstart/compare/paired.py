@@ -122,7 +122,8 @@ def mcnemar_exact(a_only: int, b_only: int) -> float:
         b_only: On how many samples only the second is.
 
     Returns:
-        The two-sided p-value in (0, 1]; 1 where both numbers are 0.
+        The two-sided p-value in (0, 1]; 1 where both numbers are 0. One that is too small for a
+        float64 is the smallest that there is, 5e-324.
 
     Raises:
         ValueError: A number is below 0.
@@ -133,7 +134,9 @@ def mcnemar_exact(a_only: int, b_only: int) -> float:
         raise ValueError(f"expected numbers of samples, got {a_only} and {b_only}")
     if a_only + b_only == 0:
         return 1.0
-    return float(min(1.0, 2 * stats.binom.cdf(min(a_only, b_only), a_only + b_only, 0.5)))
+    p = 2 * stats.binom.cdf(min(a_only, b_only), a_only + b_only, 0.5)
+    # 2⁻¹⁰⁷⁵ and less are rounded to 0, which no p-value is.
+    return float(np.clip(p, np.finfo(np.float64).smallest_subnormal, 1.0))
 
 
 def squared_error_difference(a: Estimates, b: Estimates, seed: int = 0) -> Score:

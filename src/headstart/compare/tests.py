@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from headstart.compare.paired import accuracy_difference, mcnemar_exact, resamples_for
 from headstart.evaluate.intervals import bca_ends, bca_p, mean_acceleration, resampled_means
 from headstart.types import Estimates, Predictions, Score
 
 LEVEL = 0.05
+"""Two models differ where the corrected p-value is below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +110,9 @@ def test_estimate_pairs(
     leaves 0 out where its own p-value is below 0.05.
 
     Args:
-        estimates: What each model says of the same samples.
+        estimates: What each model says of its samples; those of one pair are the same.
         pairs: Names of two models each.
-        seed: Decides the bootstrap's resamples, which all pairs share.
+        seed: Decides the bootstrap's resamples, which all pairs on the same samples share.
 
     Returns:
         One test per pair, in the order of the pairs.
@@ -119,37 +121,72 @@ def test_estimate_pairs(
         ValueError: The estimates of a pair are not of the same samples, or there are none.
         KeyError: A name has no estimates.
     """
-    if not pairs:
-        return ()
-    names = sorted({name for pair in pairs for name in pair})
-    first = estimates[names[0]]
-    for name in names:
-        other = estimates[name]
-        if other.names != first.names or not np.array_equal(other.targets, first.targets):
-            raise ValueError(
-                f"expected {names[0]} and {name} to estimate the same samples in the same order"
-            )
-    n = len(first.names)
-    if not n:
-        raise ValueError("expected at least one sample to compare estimates on, got none")
-    targets = first.targets.astype(np.float64)
-    errors = np.stack([np.square(estimates[name].values - targets) for name in names], axis=1)
-    place = {name: index for index, name in enumerate(names)}
-    drawn = resampled_means(errors, seed, resamples_for(n))
-    out = []
+    groups = _on_same_samples({name: estimates[name] for pair in pairs for name in pair})
+    found = []
+    drawn: dict[int, _Drawn] = {}
     for a, b in pairs:
-        apart = errors[:, [place[a]]] - errors[:, [place[b]]]
+        number = next(i for i, names in enumerate(groups) if a in names)
+        if b not in groups[number]:
+            raise ValueError(f"expected {a} and {b} to estimate the same samples in the same order")
+        if number not in drawn:
+            drawn[number] = _draw({name: estimates[name] for name in groups[number]}, seed)
+        found.append(drawn[number].tested(a, b))
+    return _corrected(found)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Drawn:
+    """Squared errors of models on the same samples, and their means over shared resamples.
+
+    Attributes:
+        names: The models.
+        errors: float64, shape [n, models].
+        means: float64, shape [resamples, models].
+    """
+
+    names: tuple[str, ...]
+    errors: npt.NDArray[np.float64]
+    means: npt.NDArray[np.float64]
+
+    def tested(self, a: str, b: str) -> PairTest:
+        """Return the test of two of the models, not corrected."""
+        n = len(self.errors)
+        first, second = ([self.names.index(name)] for name in (a, b))
+        apart = self.errors[:, first] - self.errors[:, second]
         if not apart.any():
-            out.append(PairTest(a, b, Score(0.0, 0.0, 0.0, n), None, None, 1.0, 1.0, False))
-            continue
-        means = drawn[:, [place[a]]] - drawn[:, [place[b]]]
+            return PairTest(a, b, Score(0.0, 0.0, 0.0, n), None, None, 1.0, 1.0, False)
+        means = self.means[:, first] - self.means[:, second]
         value, skew = apart.mean(axis=0), mean_acceleration(apart)
         low, high = bca_ends(value, means, skew)
         score = Score(float(value[0]), float(low[0]), float(high[0]), n)
         # Few samples could all point one way by chance: no p-value is below a sign test's smallest.
         p = max(bca_p(score.value, means[:, 0], float(skew[0])), 2.0 ** (1 - min(n, 1000)))
-        out.append(PairTest(a, b, score, None, None, p, p, False))
-    return _corrected(out)
+        return PairTest(a, b, score, None, None, p, p, False)
+
+
+def _on_same_samples(estimates: Mapping[str, Estimates]) -> list[list[str]]:
+    """Return names by the samples of their estimates: those of one group share all."""
+    groups: list[list[str]] = []
+    for name in sorted(estimates):
+        own = estimates[name]
+        for group in groups:
+            other = estimates[group[0]]
+            if own.names == other.names and np.array_equal(own.targets, other.targets):
+                group.append(name)
+                break
+        else:
+            groups.append([name])
+    return groups
+
+
+def _draw(estimates: Mapping[str, Estimates], seed: int) -> _Drawn:
+    """Resample the squared errors of models on the same samples, all by the same draws."""
+    targets = next(iter(estimates.values())).targets.astype(np.float64)
+    n = len(targets)
+    if not n:
+        raise ValueError("expected at least one sample to compare estimates on, got none")
+    errors = np.stack([np.square(e.values - targets) for e in estimates.values()], axis=1)
+    return _Drawn(tuple(estimates), errors, resampled_means(errors, seed, resamples_for(n)))
 
 
 def _corrected(found: Sequence[PairTest]) -> tuple[PairTest, ...]:

@@ -74,7 +74,7 @@ def reliability(
     if n == 0 or bins < 1:
         raise ValueError(f"expected at least one sample and one bin, got {n} and {bins}")
     _check(labels, probabilities)
-    own = np.clip(probabilities[np.arange(n), labels].astype(np.float64), 1e-12, 1.0)
+    own = _own(labels, probabilities)
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
     edges = np.linspace(0, 1, bins + 1)
@@ -169,6 +169,30 @@ def fit_temperature(labels: IntArray, probabilities: FloatArray) -> float:
     return float(np.clip(np.exp(-best.x), _COLDEST, _HOTTEST))
 
 
+def paired_gain(labels: IntArray, before: FloatArray, after: FloatArray, seed: int = 0) -> Score:
+    """Return by how much a change of the probabilities lowers the log loss, on the same samples.
+
+    Args:
+        labels: True class indices, int64, shape [n], n >= 1.
+        before: Probabilities before the change, float32, shape [n, classes].
+        after: Those of the same samples after it, float32, shape [n, classes].
+        seed: Decides the bootstrap's resamples.
+
+    Returns:
+        The mean log loss before minus that after, in nats: positive where the change helps. The
+        interval is the BCa bootstrap's of the mean of paired differences; 0 to 0 where nothing
+        changes.
+
+    Raises:
+        ValueError: There is no sample, the shapes do not fit, or a probability is not a finite
+            number.
+    """
+    _check(labels, before)
+    _check(labels, after)
+    losses = [-np.log(_own(labels, p)) for p in (before, after)]
+    return bca_mean(losses[0] - losses[1], seed)
+
+
 def with_temperature(probabilities: FloatArray, temperature: float) -> FloatArray:
     """Return the probabilities that logits divided by a temperature give: softmax(log p / T).
 
@@ -189,6 +213,12 @@ def with_temperature(probabilities: FloatArray, temperature: float) -> FloatArra
     logits = np.log(np.maximum(probabilities.astype(np.float64), _FLOOR))
     scaled: FloatArray = special.softmax(logits / temperature, axis=1).astype(np.float32)
     return scaled
+
+
+def _own(labels: IntArray, probabilities: FloatArray) -> _Floats:
+    """Return the probability of each sample's true class, [n], kept away from 0."""
+    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return np.clip(own, 1e-12, 1.0)
 
 
 def _check(labels: IntArray, probabilities: FloatArray) -> None:

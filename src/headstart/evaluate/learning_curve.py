@@ -99,7 +99,10 @@ class PowerLaw:
 
 
 def fit_power_law(
-    n: Sequence[int], errors: Sequence[Sequence[float]], seed: int = 0
+    n: Sequence[int],
+    errors: Sequence[Sequence[float]],
+    seed: int = 0,
+    right: Sequence[npt.NDArray[np.bool_]] | None = None,
 ) -> PowerLaw | None:
     """Fit error = a + b·n^−c to a learning curve by weighted least squares.
 
@@ -117,6 +120,10 @@ def fit_power_law(
         n: Numbers of labels, distinct, in any order.
         errors: Error rates in [0, 1] at each n, one for each draw of that many labels.
         seed: Decides the resamples.
+        right: Whether each sample was told right, bool, shape [draws, samples] at each n, where all
+            errors are of the same samples: then these are resampled too, the same for every n, for
+            the luck of which samples there are moves all points together. None where the errors
+            are of samples of their own.
 
     Returns:
         The curve, or None where it cannot be fitted: fewer than four points, or no error at all.
@@ -146,6 +153,8 @@ def fit_power_law(
         best = _fit(sizes / most, means[None], weights, near.clip(_EXPONENTS[0], _EXPONENTS[-1]))
     fitted = best[:, 0] + best[:, 1] * (sizes / most) ** -best[:, 2]
     resampled = _resampled(draws, shape, means - fitted, seed)
+    if right is not None:
+        resampled = np.clip(resampled + _moved(right, seed), 0.0, 1.0)
     replicates = _fit(sizes / most, resampled, weights, _EXPONENTS)
     for found in (best, replicates):
         found[:, 1] *= most ** found[:, 2]  # of n itself, not of its share of the largest
@@ -248,6 +257,19 @@ def _resampled(draws: Sequence[Floats], shape: Floats, residuals: Floats, seed: 
             moved = wider[random.integers(0, k, size=(_RESAMPLES, k))].mean(axis=1)
         columns.append(np.clip(moved, 0.0, 1.0))
     return np.stack(columns, axis=1)
+
+
+def _moved(right: Sequence[npt.NDArray[np.bool_]], seed: int) -> Floats:
+    """Return by how much mean errors move with the samples, shape [resamples, points]."""
+    wrong = np.stack([1.0 - r.mean(axis=0) for r in right], axis=1)  # [samples, points]
+    samples = len(wrong)
+    random = generator("learning-curve samples", seed)
+    moved = np.empty((_RESAMPLES, wrong.shape[1]))
+    for row in range(_RESAMPLES):
+        counts = np.bincount(random.integers(0, samples, samples), minlength=samples)
+        moved[row] = counts @ wrong / samples
+    moved -= wrong.mean(axis=0)
+    return moved
 
 
 def _errors(parameters: Floats, n: int) -> Floats:

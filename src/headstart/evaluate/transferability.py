@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, stats
 
-from headstart.evaluate.intervals import wilson
 from headstart.evaluate.neighbours import nearest
-from headstart.types import FloatArray, IntArray, Score
+from headstart.types import FloatArray, IntArray
 
 Floats = npt.NDArray[np.float64]
 
@@ -181,30 +180,6 @@ def knn_votes(
     np.add.at(votes, (rows, train_labels[indices]), weights)
     shares: Floats = votes / votes.sum(axis=1, keepdims=True)
     return shares
-
-
-def knn_accuracy(
-    train: FloatArray,
-    train_labels: IntArray,
-    val: FloatArray,
-    val_labels: IntArray,
-    k: int = NEIGHBOURS,
-) -> Score:
-    """Return the accuracy of the vote of the k nearest neighbours (see `knn_votes`).
-
-    Args:
-        train: Features, float32, shape [n, d].
-        train_labels: Class indices, int64, shape [n].
-        val: Features, float32, shape [m, d].
-        val_labels: Class indices, int64, shape [m].
-        k: Neighbours that vote; all where there are fewer.
-
-    Returns:
-        The accuracy with Wilson's interval.
-    """
-    classes = 1 + int(max(train_labels.max(), val_labels.max()))
-    votes = knn_votes(train, train_labels, val, classes, k)
-    return wilson(int((votes.argmax(axis=1) == val_labels).sum()), len(val_labels))
 
 
 @dataclass(frozen=True, slots=True)

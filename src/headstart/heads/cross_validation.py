@@ -29,11 +29,13 @@ class CrossValidated:
         c: The inverse penalty of least log loss over all folds.
         probabilities: float32, shape [n, classes]; rows sum to 1.
         folds: Which fold each sample was held out in, int64, shape [n].
+        trained: How many samples a probe was trained on, the mean over the folds.
     """
 
     c: float
     probabilities: FloatArray
     folds: IntArray
+    trained: float
 
 
 def stratified_folds(labels: IntArray, folds: int, seed: int) -> IntArray:
@@ -132,11 +134,13 @@ def cross_validate(
     if held_out is None:
         held_out = stratified_folds(labels, 5, seed)
     said = np.zeros((len(tried), len(labels), classes), dtype=np.float32)
+    trained = []
     for fold in np.unique(held_out):
         test = held_out == fold
         train = np.flatnonzero(~test)
         if share < 1:
             train = train[_draw(labels[train], share, generator("share", seed, str(fold)))]
+        trained.append(len(train))
         fits = fit_logistic(
             features[train], labels[train], classes, tried, device=device, tolerance=_TOLERANCE
         )
@@ -146,7 +150,7 @@ def cross_validate(
     rows = np.arange(len(labels))
     losses = [-np.log(np.maximum(p[rows, labels], _LEAST)).mean() for p in said]
     best = int(np.argmin(losses))
-    return CrossValidated(tried[best], said[best], held_out)
+    return CrossValidated(tried[best], said[best], held_out, float(np.mean(trained)))
 
 
 def _draw(labels: IntArray, share: float, draws: np.random.Generator) -> IntArray:

@@ -36,10 +36,10 @@ from headstart.report.text import (
     count,
     duration,
     listing,
+    p_value,
     percent,
     plural,
     points,
-    probability,
     quantity,
     times,
 )
@@ -323,7 +323,7 @@ def _difference(
     word = lookup.split_word(pair.get("split") or "test")
     known = [] if difference.interval is None else [measure.gain_interval(difference)]
     if tested is not None and tested.p_holm is not None:
-        known.append(f"p\u00a0=\u00a0{probability(tested.p_holm)}")
+        known.append(p_value(tested.p_holm))
     text = measure.gain(difference.value) + (f" ({'; '.join(known)})" if known else "")
     opening = (
         f"{a} against {b}, on the same {word} {nouns.many(results)}: {text} of {measure.words}"

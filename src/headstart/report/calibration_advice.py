@@ -72,17 +72,40 @@ def _temperature(found: JsonDict) -> str:
         return ""
     text = (
         f" The temperature {quantity(temperature)}, fitted on validation, {_does(temperature)} "
-        f"and takes the ECE to {percent(after.value)} ({percent_interval(after)}%): "
+        f"and takes the ECE to {percent(after.value)} ({percent_interval(after)}%)"
     )
-    text += _verdict(before, after)
-    return text + _losses(found) + _stored(found)
+    gain = lookup.measured(moment(found, "gain").get("loss"))
+    if gain is None or gain.interval is None:
+        text += f": {_verdict(before, after)}{_losses(found)}"
+    else:
+        text += f".{_losses(found)}{_gained(gain, gain.interval)}"
+    return text + _stored(found)
+
+
+def _gained(gain: Measured, interval: tuple[float, float]) -> str:
+    """Say whether the temperature helps, by the log loss of the same samples before and after."""
+    low, high = interval
+    value = gain.value
+    way = "falls" if value >= 0 else "rises"
+    if value < 0:
+        value, low, high = -value, -high, -low
+    text = (
+        f" Sample by sample the loss {way} by {quantity(value)} ({quantity(low)} to "
+        f"{quantity(high)}): "
+    )
+    if low <= 0 <= high:
+        return text + "whether the temperature helps cannot be told from noise."
+    if way == "falls":
+        return text + "the temperature helps."
+    return text + "the temperature makes it worse; more validation samples would fit it better."
 
 
 def _verdict(before: Measured, after: Measured) -> str:
-    """Say whether the two errors differ by more than their intervals.
+    """Say whether the two errors differ by more than their intervals, where no more is known.
 
-    An error of this kind is never below 0, and chance pushes it up: its interval lies lopsided
-    around it. So two are told apart only where the intervals do not meet.
+    Both are of the same samples, so intervals that meet say little: where a run holds the gain,
+    that decides (see `_gained`). An error of this kind is never below 0, and chance pushes it up:
+    its interval lies lopsided around it. So two are told apart only where intervals do not meet.
     """
     if before.interval is None or after.interval is None:
         return "without intervals there is no verdict."
@@ -90,7 +113,7 @@ def _verdict(before: Measured, after: Measured) -> str:
         return "better by more than the intervals."
     if after.interval[0] > before.interval[1]:
         return "worse by more than the intervals; more validation samples would fit it better."
-    return "the intervals meet, so no difference that could be told from noise."
+    return "the intervals meet, so they alone do not tell whether it helps."
 
 
 def _does(temperature: float) -> str:

@@ -6,7 +6,7 @@ from typing import Literal
 from headstart.report import lookup, measures, nouns, pairwise
 from headstart.report.measures import Measure
 from headstart.report.pairwise import Tested
-from headstart.report.text import Measured, probability
+from headstart.report.text import Measured, p_value
 from headstart.types import JsonDict
 
 Outcome = Literal["better", "worse", "same", "unknown"]
@@ -99,7 +99,7 @@ def paired_text(
     text = measure.gain(difference.value)
     known = [] if difference.interval is None else [measure.gain_interval(difference)]
     if tested is not None and tested.p_holm is not None:
-        known.append(f"p\u00a0=\u00a0{probability(tested.p_holm)}")
+        known.append(p_value(tested.p_holm))
     text += f" ({'; '.join(known)})" if known else ""
     if measure.digits is not None:
         text += f" in {measure.words}"

@@ -1,5 +1,6 @@
 """Rules on what the analysis found: near-copies, doubtful labels, and whether more labels pay."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from headstart.report import evidence, learning_curve_tables, lookup, near_duplicate_tables
@@ -16,7 +17,8 @@ from headstart.report.text import (
 )
 from headstart.types import JsonDict
 
-_WEAK_PROBE = 0.8  # where a probe agrees with fewer labels, many suspicions are its own mistakes
+TRUSTED_PROBE = 0.8
+"""Where a probe agrees with a smaller share of the labels, many suspicions are its mistakes."""
 
 
 def sentences(results: JsonDict) -> list[JsonDict]:
@@ -64,12 +66,12 @@ def near_duplicates(results: JsonDict) -> list[JsonDict]:
     if unlike:
         carry = "carries" if unlike == 1 else "carry"
         text += (
-            f" {plural(unlike, 'pair')} {carry} two different labels: at least one of the two is "
-            "wrong."
+            f" {plural(unlike, 'pair')} {carry} two different labels: perhaps one of the two "
+            "labels is wrong."
         )
     text += (
-        " Quote the accuracy without them, and keep copies in one split: remove one of each pair, "
-        "or give both the same group, and run again."
+        " Quote the accuracy without them, and look at them: where they are copies, keep one, or "
+        "give both the same group, so that they fall into one split, and run again."
     )
     return [{"topic": "data", "text": text, "rows": rows}]
 
@@ -130,7 +132,7 @@ def suspicious_labels(results: JsonDict) -> list[JsonDict]:
     if accuracy is not None:
         text += f", which itself agrees with {percent_score(accuracy)} of the labels"
     text += ". "
-    if accuracy is not None and accuracy.value < _WEAK_PROBE:
+    if accuracy is not None and accuracy.value < TRUSTED_PROBE:
         text += "As weak a probe accuses many labels that are right. "
     text += "Look at them from the top of the list, and mend only what you see to be wrong."
     return [{"topic": "errors", "text": text, "rows": [evidence.SUSPICIOUS_LABELS]}]
@@ -150,16 +152,33 @@ def learning_curves(results: JsonDict) -> list[JsonDict]:
         measured = evidence.points(curve)
         if len(measured) < 2:
             continue
-        first, last = measured[0], measured[-1]
-        text = (
-            f"From {count(first['n'])} to {count(last['n'])} training labels the accuracy of a "
-            f"probe on the {evidence.features(results, curve)} goes from "
-            f"{percent(first['accuracy']['mean'])} to {percent(last['accuracy']['mean'])}. "
-        )
-        text += _verdict(curve)
+        text = f"{_measured(results, curve, measured)}. {_verdict(curve)}"
         rows = [f"{evidence.LEARNING_CURVES}/{position}"]
         said.append({"topic": "labels", "text": text, "rows": rows})
     return said
+
+
+def _measured(results: JsonDict, curve: JsonDict, points_: Sequence[JsonDict]) -> str:
+    """Say from where to where the accuracy goes: up to all labels where the law tells of them.
+
+    The probe is tested on folds that are held out, so it is never trained on all labels.
+    """
+    first, last = points_[0], points_[-1]
+    low, high = (percent(p["accuracy"]["mean"]) for p in (first, last))
+    whose = f"the accuracy of a probe on the {evidence.features(results, curve)}"
+    labels = curve.get("labels")
+    now = learning_curve_tables.expected_of_all(curve)
+    if labels and now is not None:
+        return (
+            f"From {count(first['n'])} training labels to all {count(labels)} that there are "
+            f"{whose} goes from {low} to an expected {percent_score(now)}"
+        )
+    of = f" of all {count(labels)} that there are" if labels else ""
+    held = ", the rest held out to be tested on," if labels else ""
+    return (
+        f"From {count(first['n'])} to {count(last['n'])} training labels{of}{held} {whose} goes "
+        f"from {low} to {high}"
+    )
 
 
 def _verdict(curve: JsonDict) -> str:
@@ -187,11 +206,15 @@ def _ahead(curve: JsonDict) -> str:
     known: list[tuple[JsonDict, Measured]] = [
         (f, score)
         for f in learning_curve_tables.forecasts(curve)
-        if (score := lookup.measured(f["accuracy"])) is not None
+        if f.get("factor") != 1 and (score := lookup.measured(f["accuracy"])) is not None
     ]
     if not known or not curve.get("fit"):
         return ""
-    said = [f"{percent_score(s)} of {_times(f.get('factor'))} as many" for f, s in known]
+    said = [
+        f"{percent_score(s)} of {_times(f.get('factor'))} as many"
+        + (f" ({count(f['n'])})" if curve.get("labels") else "")
+        for f, s in known
+    ]
     return f"the fitted power law expects {listing(said)}"
 
 

@@ -1,5 +1,7 @@
 """How much data: tables and the chart of accuracy against the number of training labels."""
 
+from typing import Any
+
 from headstart.report import evidence, lookup
 from headstart.report.plots import LearningCurve, LearningCurvesPlot
 from headstart.report.records import Block, Column, Figure, Row, Table
@@ -57,7 +59,7 @@ def _table(results: JsonDict, position: int, curve: JsonDict) -> Table:
         rows.append(
             Row(
                 (
-                    f"{setting(forecast.get('factor'))} × all (forecast)",
+                    _multiple(forecast.get("factor")),
                     count(forecast["n"]),
                     value,
                     MISSING,
@@ -71,7 +73,7 @@ def _table(results: JsonDict, position: int, curve: JsonDict) -> Table:
         caption="Cross-validated accuracy of a probe on the "
         f"{evidence.features(results, curve)} by the number of training labels.",
         columns=(
-            Column("Share of the labels"),
+            Column("Share drawn" if curve.get("labels") else "Share of the labels"),
             Column("Labels", "right"),
             Column("value", "right", "Accuracy, %"),
             Column("SD", "right", "Accuracy, %"),
@@ -80,8 +82,22 @@ def _table(results: JsonDict, position: int, curve: JsonDict) -> Table:
         ),
         rows=tuple(rows),
         refs=(f"{evidence.LEARNING_CURVES}/{position}",),
-        note=_law(curve),
+        note=_drawn(curve) + _law(curve),
         priority=2,
+    )
+
+
+def _multiple(factor: Any) -> str:
+    return "all (forecast)" if factor == 1 else f"{setting(factor)} × all (forecast)"
+
+
+def _drawn(curve: JsonDict) -> str:
+    """Say what the shares are of: a fold is held out, so not of all labels that there are."""
+    if not curve.get("labels"):
+        return ""
+    return (
+        f"There are {count(curve['labels'])} labels in all; each time some are held out to be "
+        "tested on, and the share is drawn from the rest. "
     )
 
 
@@ -102,8 +118,24 @@ def _law(curve: JsonDict) -> str:
     return text + (f", with {', '.join(said)}." if said else ".")
 
 
+def expected_of_all(curve: JsonDict) -> Measured | None:
+    """Return the accuracy that is expected of all labels that there are.
+
+    Args:
+        curve: An entry of ``analysis.learning_curves``.
+
+    Returns:
+        The forecast for one times the labels; None where no law was fitted, or an older run made
+        none.
+    """
+    if not curve.get("fit"):
+        return None
+    found = [f for f in forecasts(curve) if f.get("factor") == 1]
+    return lookup.measured(found[0]["accuracy"]) if found else None
+
+
 def forecasts(curve: JsonDict) -> list[JsonDict]:
-    """Return what is expected of more labels than there are, the fewest first.
+    """Return what is expected of more labels than were trained on, the fewest first.
 
     Args:
         curve: An entry of ``analysis.learning_curves``.
@@ -129,6 +161,12 @@ def _chart(results: JsonDict, curves: list[JsonDict]) -> Figure | None:
         "Learning curve: accuracy of a probe on frozen features against the number of training "
         "labels. Points are means over draws, with their standard deviation."
     )
+    labels = next((c["labels"] for c in drawn if c.get("labels")), None)
+    if labels:
+        caption += (
+            f" There are {count(labels)} labels in all; each time some are held out to be tested "
+            "on, so the last point lies at fewer."
+        )
     if any(line.fitted for line in lines):
         caption += " Solid: the fitted power law."
     if any(line.expected for line in lines):

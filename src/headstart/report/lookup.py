@@ -97,14 +97,9 @@ def training_seconds(model: Mapping[str, Any]) -> float | None:
 
 
 def by_preference(results: JsonDict) -> list[JsonDict]:
-    """Return the finished models, the one to choose first.
+    """Return the finished models, the one to choose first (see `preferred`).
 
-    The best validation score comes first: the highest accuracy, or the lowest squared error or
-    perplexity. Equal scores are decided by the validation loss to three digits, then by the seconds
-    of training. A baseline comes before a model only where its score is better. An ensemble, which
-    costs the time of all its members at every prediction, comes first only where the best single
-    model lies outside its interval; else that model does. The test split plays no part, unless
-    there is no validation split at all.
+    The test split plays no part, unless there is no validation split at all.
 
     Args:
         results: The content of results.json.
@@ -112,8 +107,28 @@ def by_preference(results: JsonDict) -> list[JsonDict]:
     Returns:
         Models with a score on the split that chooses.
     """
-    split = choosing_split(results)
-    measure = measures.chosen_by(results)
+    return preferred(models(results), choosing_split(results), measures.chosen_by(results))
+
+
+def preferred(
+    candidates: Sequence[JsonDict], split: str, measure: measures.Measure
+) -> list[JsonDict]:
+    """Return finished models, of one run or several, the one to choose first.
+
+    The best score comes first: the highest accuracy, or the lowest squared error or perplexity.
+    Equal scores are decided by the loss to three digits, then by the seconds of training. A
+    baseline comes before a model only where its score is better. An ensemble, which costs the time
+    of all its members at every prediction, comes first only where the best single model lies
+    outside its interval; else that model does.
+
+    Args:
+        candidates: Entries of ``models``.
+        split: The split that chooses.
+        measure: What they are compared by.
+
+    Returns:
+        Those that finished and have a score on the split.
+    """
 
     def order(model: JsonDict) -> tuple[float, bool, float, float]:
         score = metric(model, split, measure.key)
@@ -127,7 +142,7 @@ def by_preference(results: JsonDict) -> list[JsonDict]:
         )
 
     ranked = sorted(
-        (m for m in models(results) if complete(m) and metric(m, split, measure.key)), key=order
+        (m for m in candidates if complete(m) and metric(m, split, measure.key)), key=order
     )
     single = next((m for m in ranked if m.get("kind") not in ("ensemble", "baseline")), None)
     if single is not None and ranked[0].get("kind") == "ensemble":

@@ -8,7 +8,6 @@ from headstart.report import lookup, measures, nouns
 from headstart.report.text import Measured
 from headstart.types import JsonDict
 
-LEVEL = 0.05  # two models differ where the corrected p-value is below
 _METHODS = {
     "mcnemar-exact": "McNemar’s exact test",
     "paired-bootstrap": "a paired bootstrap test",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from headstart.compare.tests import LEVEL
 from headstart.report import lookup, measures, pairwise
 from headstart.report.records import Column, Row, Table
 from headstart.report.text import align, capital, count, plural, probability, setting
@@ -74,7 +75,7 @@ def _rows(
 def _note(hidden: Sequence[tuple[int, Mapping[str, Any]]], alone: bool) -> str:
     text = (
         f"Two models differ where p, corrected for the number of pairs, is below "
-        f"{setting(pairwise.LEVEL)}; else they are indistinguishable."
+        f"{setting(LEVEL)}; else they are indistinguishable."
     )
     if alone:
         text += " Right alone: how often one model is right where the other is wrong."

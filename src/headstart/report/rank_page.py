@@ -29,6 +29,7 @@ from headstart.report.text import (
     duration,
     listing,
     mebibytes,
+    p_value,
     percent,
     percent_interval,
     plural,
@@ -78,7 +79,7 @@ def rank_view(record: JsonDict) -> ReportView:
     abstract = [
         clean(advice["sentence"]),
         f"Each accuracy is that of a linear probe on frozen features, tested out of fold on "
-        f"{plural(samples, noun)} of training and validation; the test split was not read.",
+        f"{plural(samples, noun)} of training and validation; no test sample entered a score.",
     ]
     conclusion: list[Block] = [Paragraph(clean(advice["sentence"]), strong=True)]
     conclusion += [Paragraph(text) for text in _remarks(ranked, advice)]
@@ -112,11 +113,14 @@ def disturbed(record: JsonDict) -> bool:
 
     Returns:
         Whether the calls had less than a core of the CPU, or half of the networks took, at either
-        batch size, more than twice their median time in one call of twenty.
+        batch size, more than twice their median time in one call of twenty (of fewer calls than
+        that: in the slowest).
     """
     for size in ("1", "32"):
         timed = [one["latency"][size] for one in record["candidates"]]
-        if statistics.median(t["p95_ms"] / t["p50_ms"] for t in timed) > _UNSTEADY:
+        slow = [t["slowest_ms"] if t["p95_ms"] is None else t["p95_ms"] for t in timed]
+        ratios = [ms / t["p50_ms"] for ms, t in zip(slow, timed, strict=True)]
+        if statistics.median(ratios) > _UNSTEADY:
             return True
         on_cpu = str(record["environment"]["device"]) == "cpu"
         if on_cpu and min(t["cores_used"] for t in timed) < _BUSY:
@@ -129,6 +133,8 @@ def _key_figures(
 ) -> tuple[KeyFigure, ...]:
     accuracy = measured(chosen["scores"]["probe"]["accuracy"])
     single = chosen["latency"]["1"]
+    p95 = single["p95_ms"]
+    within = "" if p95 is None else f"; 95% within {quantity(p95)}\u00a0ms"
     random = len(entries) - len(ranked)
     more = f", and {random} of random weights" if random else ""
     return (
@@ -138,7 +144,7 @@ def _key_figures(
         KeyFigure(
             "Prediction",
             f"{quantity(single['p50_ms'])}\u00a0ms",
-            f"a {noun}, one at a time; 95% within {quantity(single['p95_ms'])}\u00a0ms",
+            f"a {noun}, one at a time{within}",
         ),
         KeyFigure("Size", f"{mebibytes(chosen['size_bytes'])}\u00a0MiB", "weights in float32"),
         KeyFigure("Compared", plural(len(ranked), "backbone"), f"pretrained{more}"),
@@ -148,22 +154,25 @@ def _key_figures(
 def _remarks(ranked: Sequence[JsonDict], advice: JsonDict) -> list[str]:
     """Return what else a reader should know before choosing."""
     remarks = []
-    told = [o for o in ranked if o["indistinguishable"] and o["key"] != advice["best"]]
-    if told:
+    others = [o for o in ranked if o["key"] != advice["best"]]
+    like = [o for o in others if o["indistinguishable"]]
+    if like:
         remarks.append(
-            f"Indistinguishable from the best, since their intervals overlap: "
-            f"{listing([clean(o['key']) for o in told])}."
+            "Indistinguishable from the best by the paired test on the same samples (McNemar, "
+            f"Holm): {_with_p(like)}."
         )
-        apart = [
-            f"{clean(o['key'])} (p = {probability(o['against_best']['p_holm'])})"
-            for o in told
-            if o["against_best"] is not None and o["against_best"]["p_holm"] < 0.05
-        ]
-        if apart:
-            remarks.append(
-                "The paired test on the same samples, which sees more, does tell from the best: "
-                f"{listing(apart)}. If every point counts, take the best."
-            )
+    best = next(o for o in ranked if o["key"] == advice["best"])
+    low = best["scores"]["probe"]["accuracy"]["low"]
+    close = [
+        o
+        for o in others
+        if not o["indistinguishable"] and o["scores"]["probe"]["accuracy"]["high"] >= low
+    ]
+    if close:
+        remarks.append(
+            "Less accurate than the best by the same test, although the intervals overlap: "
+            f"{_with_p(close)}."
+        )
     beaten = [o for o in ranked if o["dominated_by"] is not None]
     if beaten:
         remarks.append(
@@ -171,6 +180,12 @@ def _remarks(ranked: Sequence[JsonDict], advice: JsonDict) -> list[str]:
             f"{listing([clean(o['key']) for o in beaten])}."
         )
     return remarks
+
+
+def _with_p(entries: Sequence[JsonDict]) -> str:
+    return listing(
+        [f"{clean(o['key'])} ({p_value(o['against_best']['p_holm'])})" for o in entries]
+    )
 
 
 def _trade(ranked: Sequence[JsonDict], noun: str) -> Figure | None:
@@ -252,7 +267,7 @@ def _method(record: JsonDict, entries: Sequence[JsonDict], noun: str) -> tuple[B
         (
             "Samples",
             f"{count(method['samples'])} {noun}s of training and validation in "
-            f"{plural(len(record['data']['classes']), 'class', 'classes')}; of the test split none",
+            f"{plural(len(record['data']['classes']), 'class', 'classes')}; no test sample entered a score",
         ),
         (
             "Linear probe",

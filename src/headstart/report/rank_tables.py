@@ -101,7 +101,7 @@ def accuracies(ranked: Sequence[JsonDict], advice: JsonDict) -> Table:
         ),
         rows=tuple(rows),
         note="p: McNemar’s exact test against the most accurate on the same samples, with Holm’s "
-        "correction. LogME and LEEP: larger is better; LEEP needs a network with a classifier of "
+        "correction; below 0.05 the two are told apart. LogME and LEEP: larger is better; LEEP needs a network with a classifier of "
         "its own. LogME of networks with different widths can be compared.",
         priority=1,
     )
@@ -127,7 +127,7 @@ def times(entries: Sequence[JsonDict], advice: JsonDict, noun: str) -> Table:
             f"{quantity(single['low_ms'])}–{quantity(single['high_ms'])}",
             quantity(single["p95_ms"]),
             quantity(batch["p50_ms"] / 32),
-            quantity(batch["p95_ms"] / 32),
+            quantity(None if batch["p95_ms"] is None else batch["p95_ms"] / 32),
             quantity(batch["samples_per_second"]),
         )
         rows.append(Row(cells, strong=one["key"] == advice["name"]))
@@ -151,13 +151,14 @@ def times(entries: Sequence[JsonDict], advice: JsonDict, noun: str) -> Table:
 
 
 def _calls(entries: Sequence[JsonDict]) -> str:
-    texts = []
+    texts, few = [], False
     for size, words in (("1", "one at a time"), ("32", "in batches of 32")):
         calls = sorted({int(one["latency"][size]["calls"]) for one in entries})
         texts.append(f"{listing([count(c) for c in calls], 'or')} calls {words}")
+        few = few or any(one["latency"][size]["p95_ms"] is None for one in entries)
     return (
         f"{listing(texts)}, all networks taking turns. Decoding and preparing are not counted."
-        + (" Of few calls the 95th percentile is near the slowest." if entries else "")
+        + (f" {MISSING}: too few calls for a 95th percentile." if few else "")
     )
 
 

@@ -10,6 +10,7 @@ MISSING = "–"
 _MINUS = "−"
 _FIGURE_SPACE = "\u2007"  # as wide as a digit
 _POINT_SPACE = "\u2008"  # as wide as a decimal point
+_LEAST_POWER = -300  # of ten: smaller p-values are no longer told apart, nor from 0
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -268,8 +269,16 @@ def align(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def probability(value: float | None) -> str:
-    """Write the p-value of a test: 0.031, 3.2 × 10⁻⁶."""
+    """Write the p-value of a test, for a cell: 0.031, 3.2 × 10⁻⁶; none is 0: < 10⁻³⁰⁰."""
+    if value is not None and value < 10.0**_LEAST_POWER:
+        return f"<\u00a010{str(_LEAST_POWER).translate(_SUPERSCRIPT)}"
     return quantity(value, 2)
+
+
+def p_value(value: float) -> str:
+    """Write the p-value of a test with its sign, for a sentence: p = 0.031, p < 10⁻³⁰⁰."""
+    text = probability(value)
+    return f"p\u00a0{text}" if text.startswith("<") else f"p\u00a0=\u00a0{text}"
 
 
 def day(moment: Any) -> str:

@@ -1,6 +1,5 @@
 """Several finished runs side by side: scores, costs, what was set otherwise, paired tests."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from headstart.config.load import read_yaml
 from headstart.errors import ConfigError, HeadstartError, RunError, nearest
-from headstart.report import measures
+from headstart.report import lookup, measures
 from headstart.report.measures import Measure
 from headstart.report.text import Measured, plural
 from headstart.runs.across_entries import Entry, read_entries
@@ -43,7 +42,8 @@ class Across:
     Attributes:
         measure: The figure that is compared, and how it is written.
         split: Where: ``test``, ``val`` or ``test-NAME``.
-        entries: The parts, the best by validation first; where nothing is chosen as they came.
+        entries: The parts, the one to choose by validation first (`lookup.preferred`); where
+            nothing is chosen as they came.
         best: The number of the part that validation chooses; None where no part has a score, or
             where the tasks are not the same.
         group: Numbers of the parts that validation cannot tell from it, itself included.
@@ -128,8 +128,9 @@ def compare_runs(
     if every:
         entries = [e for e in entries if e.score(split, measure.key) is not None]
     alike = len({_task(entry) for entry in entries}) == 1
-    entries = _numbered(_ordered(entries, measure) if alike else entries)
-    with_val = [e for e in entries if alike and e.score("val", measure.key) is not None]
+    ordered, ranked = _ordered(entries, measure) if alike else (entries, 0)
+    entries = _numbered(ordered)
+    with_val = entries[:ranked]
     best = with_val[0] if with_val else None
     sources = {e.key: source_of(e.folder, e.part, e.results) for e in entries}
     pairs = [(a.key, b.key) for a, b in combinations(entries, 2)]
@@ -199,14 +200,12 @@ def _task(entry: Entry) -> object:
     )
 
 
-def _ordered(entries: Iterable[Entry], measure: Measure) -> list[Entry]:
-    """Return parts, the best by validation first."""
-
-    def rank(entry: Entry) -> float:
-        score = entry.score("val", measure.key)
-        return math.inf if score is None else measure.rank(score)
-
-    return sorted(entries, key=rank)
+def _ordered(entries: Sequence[Entry], measure: Measure) -> tuple[list[Entry], int]:
+    """Return parts, those to choose first as in a run's report, and how many validation ranks."""
+    ranked = lookup.preferred([e.model for e in entries], "val", measure)
+    place = {id(model): position for position, model in enumerate(ranked)}
+    found = sorted(entries, key=lambda e: place.get(id(e.model), len(ranked)))
+    return found, len(ranked)
 
 
 def _numbered(entries: Iterable[Entry]) -> list[Entry]:
@@ -231,7 +230,8 @@ def _group(best: Entry, entries: Sequence[Entry], measure: Measure) -> tuple[int
             continue
         test = tested.get(entry.key)
         apart = measure.apart(first, own) if test is None else test.distinguishable
-        if not apart:
+        # An ensemble may have the better score, and stand behind a single model all the same.
+        if not apart or measure.rank(own) < measure.rank(first):
             found.append(entry.number)
     return tuple(found)
 
@@ -278,15 +278,15 @@ def _caution(entries: Sequence[Entry], split: str) -> str | None:
     sources = {e.key: source_of(e.folder, e.part, e.results) for e in entries}
     readers = readers_of_one_split(sources, split, goal)
     folders = {e.folder.resolve() for e in entries if e.key in readers}
-    # A run that is compared may stand among the earlier looks of another: it counts once.
-    compared = {e.results["experiment"].get("command") for e in entries}
-    compared |= {e.results.get("created") for e in entries}
+    # A run that is compared may stand among the earlier looks of another: it counts once. Its
+    # command tells nothing: the same one may have run an experiment file that was edited since.
+    compared = {e.results.get("created") for e in entries}
     earlier = {
         (look["study"], look["profile"], look["when"])
         for entry in entries
         if entry.key in readers
         for look in (entry.results.get("test_looks") or {}).get("earlier", ())
-        if not {look["command"], look["when"]} & compared
+        if look["when"] not in compared
     }
     if len(folders) + len(earlier) < 2:
         return None

@@ -1,5 +1,6 @@
 """What is looked into once the models are there: mistakes, near-copies, labels, how much data."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,11 @@ from headstart.evaluate.learning_curve import (
 )
 from headstart.features.table import Features
 from headstart.heads import CrossValidated, cross_validate
+from headstart.heads.cross_validation import DIRECTIONS, leading
 from headstart.runs.bench import Bench, StoppableProgress
 from headstart.runs.excerpts import excerpt
 from headstart.runs.folds import FOLDS, make_folds
-from headstart.runs.near_copies import candidates, confirmed, near_copies_record
+from headstart.runs.near_copies import candidates, confirmed, drawn, near_copies_record
 from headstart.runs.record import score_json
 from headstart.runs.result import PartResult
 from headstart.types import FloatArray, IntArray, JsonDict, Predictions
@@ -32,10 +34,11 @@ from headstart.types import FloatArray, IntArray, JsonDict, Predictions
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 DRAWS = 4
 """How often each share of the labels but the whole is drawn."""
-_LISTED = 50
+_LISTED = 100
 _TRUSTED = 0.8
 """Accuracy from which a probe's disagreement is taken for an estimate of wrong labels."""
-_FORECAST = (2, 4)
+FORECAST = (1, 2, 4)
+"""Multiples of the labels that there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +97,16 @@ def analyse(
     if config.near_duplicates and len(dataset.splits["test"]):
         record["near_duplicates"] = _near_copies(first, dataset, tested)
     learnt = _learnt(dataset, config.max_samples)
-    if config.suspicious_labels and _enough(dataset, learnt):
-        record["suspicious_labels"] = _suspicious(first, dataset, learnt, folder)
-    if config.learning_curve and _enough(dataset, learnt):
-        record["learning_curves"] = [_learning_curve(one, dataset, learnt) for one in frozen]
+    probes = config.suspicious_labels or config.learning_curve
+    if probes and make_folds(dataset, learnt) is not None:
+        probing = _probing(first, dataset, learnt)
+        if config.suspicious_labels:
+            record["suspicious_labels"] = _suspicious(probing, folder)
+        if config.learning_curve:
+            record["learning_curves"] = [
+                _learning_curve(probing if one is first else _probing(one, dataset, learnt))
+                for one in frozen
+            ]
     return record
 
 
@@ -107,12 +116,6 @@ def _learnt(dataset: Dataset, limit: int) -> IntArray:
     if len(rows) > limit:
         rows = np.sort(generator("analysis").choice(rows, limit, replace=False))
     return rows
-
-
-def _enough(dataset: Dataset, rows: IntArray) -> bool:
-    """Return whether every class has a sample for each fold, so that no probe lacks a class."""
-    counts = np.bincount(dataset.labels[rows], minlength=len(dataset.classes))
-    return bool((counts >= FOLDS).all())
 
 
 def _mistakes(test: Predictions, dataset: Dataset, folder: Path, most: int) -> list[JsonDict]:
@@ -139,15 +142,18 @@ def _mistakes(test: Predictions, dataset: Dataset, folder: Path, most: int) -> l
 def _shown(dataset: Dataset, position: int, folder: Path, relative: str) -> JsonDict:
     try:
         return excerpt(dataset, position, folder, relative)
-    except DataError:  # removed or changed since: its name must do
+    except (DataError, OSError):  # removed or changed since: its name must do
         return {"image": None, "text": None, "second": None}
 
 
 def _near_copies(frozen: Frozen, dataset: Dataset, tested: Mapping[str, Predictions]) -> JsonDict:
-    split_of = {int(i): s for s in ("train", "val", "test") for i in dataset.splits[s]}
     learnt = np.concatenate([dataset.splits["train"], dataset.splits["val"]])
-    pairs = candidates(frozen.features, learnt, dataset.splits["test"])
+    looked_at = drawn(learnt, dataset.splits["test"])
+    split_of = {int(i): s for s in ("train", "val") for i in dataset.splits[s]}
+    split_of |= {int(i): "test" for i in looked_at}
     progress = StoppableProgress(frozen.bench.progress, frozen.bench.stop)
+    with progress.task("near-copies: comparing features", len(looked_at), "samples") as task:
+        pairs = candidates(frozen.features, learnt, looked_at, task)
     with progress.task("near-copies: comparing contents", len(pairs), "pairs") as task:
         pairs = confirmed(pairs, dataset, task)
     return {
@@ -157,37 +163,63 @@ def _near_copies(frozen: Frozen, dataset: Dataset, tested: Mapping[str, Predicti
     }
 
 
-def _probed(
-    frozen: Frozen,
-    dataset: Dataset,
-    rows: IntArray,
-    said: str,
-    work: Sequence[tuple[float, int]],
-    cs: Sequence[float] | None = None,
-) -> list[CrossValidated]:
-    """Cross-validate the probe, once for each share of the labels and seed."""
+@dataclass(frozen=True, slots=True)
+class _Probing:
+    """Cross-validated probes on the same samples.
+
+    Attributes:
+        frozen: Where the features come from.
+        dataset: The samples.
+        rows: Positions of those that are looked at.
+        features: Of these, in their leading directions.
+    """
+
+    frozen: Frozen
+    dataset: Dataset
+    rows: IntArray
+    features: FloatArray
+
+    @property
+    def labels(self) -> IntArray:
+        """Their classes."""
+        found: IntArray = self.dataset.labels[self.rows]
+        return found
+
+    def run(
+        self, said: str, work: Sequence[tuple[float, int]], cs: Sequence[float] | None = None
+    ) -> list[CrossValidated]:
+        """Cross-validate the probe, once for each share of the labels and seed."""
+        bench = self.frozen.bench
+        progress = StoppableProgress(bench.progress, bench.stop)
+        with progress.task(said, FOLDS * len(work), "folds") as task:
+            return [
+                cross_validate(
+                    self.features,
+                    self.labels,
+                    len(self.dataset.classes),
+                    cs=cs,
+                    held_out=make_folds(self.dataset, self.rows, seed),
+                    share=share,
+                    directions=None,
+                    seed=seed,
+                    device=bench.device,
+                    done=task.advance,
+                )
+                for share, seed in work
+            ]
+
+
+def _probing(frozen: Frozen, dataset: Dataset, rows: IntArray) -> _Probing:
     features = frozen.rows(rows)
-    progress = StoppableProgress(frozen.bench.progress, frozen.bench.stop)
-    with progress.task(said, FOLDS * len(work), "folds") as task:
-        return [
-            cross_validate(
-                features,
-                dataset.labels[rows],
-                len(dataset.classes),
-                cs=cs,
-                held_out=make_folds(dataset, rows, seed),
-                share=share,
-                seed=seed,
-                device=frozen.bench.device,
-                done=task.advance,
-            )
-            for share, seed in work
-        ]
+    if min(features.shape) > DIRECTIONS:
+        features = leading(features, DIRECTIONS)
+    return _Probing(frozen, dataset, rows, features)
 
 
-def _suspicious(frozen: Frozen, dataset: Dataset, rows: IntArray, folder: Path) -> JsonDict:
-    probed = _probed(frozen, dataset, rows, "labels: cross-validated probe", [(1.0, 0)])[0]
-    labels = dataset.labels[rows]
+def _suspicious(probing: _Probing, folder: Path) -> JsonDict:
+    frozen, dataset, rows = probing.frozen, probing.dataset, probing.rows
+    probed = probing.run("labels: cross-validated probe", [(1.0, 0)])[0]
+    labels = probing.labels
     found = suspicious_labels(labels, probed.probabilities)
     right = int((probed.probabilities.argmax(axis=1) == labels).sum())
     split_of = {int(i): s for s in ("train", "val") for i in dataset.splits[s]}
@@ -219,46 +251,48 @@ def _suspicious(frozen: Frozen, dataset: Dataset, rows: IntArray, folder: Path) 
     }
 
 
-def _learning_curve(frozen: Frozen, dataset: Dataset, rows: IntArray) -> JsonDict:
+def _learning_curve(probing: _Probing) -> JsonDict:
     """Train the probe on more and more of the labels, each time tested on the fold held out."""
-    labels = dataset.labels[rows]
+    frozen, dataset, labels = probing.frozen, probing.dataset, probing.labels
     said = f"learning curve of {frozen.backbone}"
     # With few labels a weaker penalty may do better, never a stronger one by much: two are tried.
-    whole_c = _probed(frozen, dataset, rows, f"{said}: penalty", [(1.0, 0)])[0].c
+    whole_c = probing.run(f"{said}: penalty", [(1.0, 0)])[0].c
+    rarest = int(np.bincount(labels).min()) * (FOLDS - 1) / FOLDS
+    # With less than one sample of each class the draw would not be of the classes' proportions.
+    shares = [share for share in SHARES if share * rarest >= 1]
     # Folds of the whole are drawn anew too: then its spread says what it says of the others.
-    work = [(share, seed) for share in SHARES for seed in range(DRAWS)]
-    probed = _probed(frozen, dataset, rows, said, work, (whole_c, 10 * whole_c))
-    reached = [float((p.probabilities.argmax(axis=1) == labels).mean()) for p in probed]
-    trained = len(rows) * (FOLDS - 1) / FOLDS
-    points, counts, errors = [], [], []
-    for index, share in enumerate(SHARES):
-        values = reached[index * DRAWS : (index + 1) * DRAWS]
-        n = round(share * trained)
-        points.append(
-            {
-                "share": share,
-                "n": n,
-                "accuracy": {
-                    "mean": round(float(np.mean(values)), 10),
-                    "sd": round(float(np.std(values, ddof=1)), 10),
-                    "values": [round(v, 10) for v in values],
-                },
-            }
-        )
+    work = [(share, seed) for share in shares for seed in range(DRAWS)]
+    probed = probing.run(said, work, (whole_c, 10 * whole_c))
+    points, counts, right = [], [], []
+    for index, share in enumerate(shares):
+        draws = probed[index * DRAWS : (index + 1) * DRAWS]
+        told = np.stack([p.probabilities.argmax(axis=1) == labels for p in draws])
+        values = told.mean(axis=1)
+        n = round(float(np.mean([p.trained for p in draws])))
+        accuracy = {
+            "mean": round(float(values.mean()), 10),
+            "sd": round(float(values.std(ddof=1)), 10),
+            "values": [round(float(v), 10) for v in values],
+        }
+        points.append({"share": share, "n": n, "accuracy": accuracy})
         counts.append(n)
-        errors.append([1 - v for v in values])
-    law = fit_power_law(counts, errors)
-    whole = counts[-1]
+        right.append(told)
+    errors = [(1 - told.mean(axis=1)).tolist() for told in right]
+    law = fit_power_law(counts, errors, right=right) if len(set(counts)) == len(counts) else None
+    # What there is in all: the folds held some out, and more may have been left out by the limit.
+    every = len(dataset.splits["train"]) + len(dataset.splits["val"])
     fit, forecast = None, []
     if law is not None:
-        fit = _fit_record(law, [*counts, *(factor * whole for factor in _FORECAST)])
+        law = dataclasses.replace(law, n=every)
+        fit = _fit_record(law, [*counts, *(factor * every for factor in FORECAST)])
         forecast = [
             {"factor": factor, **said}
-            for factor, said in zip(_FORECAST, fit["band"][len(counts) :], strict=True)
+            for factor, said in zip(FORECAST, fit["band"][len(counts) :], strict=True)
         ]
     return {
         "backbone": frozen.backbone,
         "cut": frozen.bench.cut,
+        "labels": every,
         "points": points,
         "fit": fit,
         "forecast": forecast,

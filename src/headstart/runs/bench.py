@@ -21,6 +21,7 @@ from headstart.data.encode import Lengths, measure_lengths
 from headstart.data.loader import load_batches
 from headstart.evaluate import time_prediction
 from headstart.features.extract import Extraction, extract
+from headstart.features.key import feature_key
 from headstart.features.lengths import on_ladder
 from headstart.features.store import FeatureStore
 from headstart.predict import BackboneOptions
@@ -112,6 +113,12 @@ class Bench:
         done = self.extract(self.backbone, self.cut, every, None)
         self.memory.extractions[key] = done
         return done
+
+    def stored_share(self) -> float:
+        """Return for which share of all samples the frozen features are in the store."""
+        key = feature_key(self.backbone, self.cut, self.cache.dtype)
+        stored = self.store.index(key).rows
+        return sum(d in stored for d in self.dataset.digests) / max(1, len(self.dataset))
 
     def extract(
         self, backbone: Backbone, cut: str, rows: IntArray, view: View | None

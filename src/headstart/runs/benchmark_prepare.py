@@ -40,9 +40,23 @@ class Prepared:
         return np.ascontiguousarray(stack(chosen, self.spec))
 
     def timed_batches(self, size: int, rounds: int) -> list[FloatArray]:
-        """Return batches to time by turns: no more than both halves of the rounds can see."""
-        count = min(-(-len(self.rows) // size), max(rounds // 2, 1))
-        return [self.batch(number * size, size) for number in range(count)]
+        """Return batches to time by turns: no more than both halves of the rounds can see.
+
+        Where that is not all samples, the batches begin evenly spread over them: neighbours in a
+        folder are often alike.
+
+        Args:
+            size: Samples of a batch.
+            rounds: How many batches are timed.
+
+        Returns:
+            Arrays of `size` samples; none of them twice, unless there are too few.
+        """
+        samples = len(self.rows)
+        count = min(-(-samples // size), max(rounds // 2, 1))
+        every = count * size >= samples
+        starts = [i * size if every else i * samples // count for i in range(count)]
+        return [self.batch(start, size) for start in starts]
 
     @property
     def lengths(self) -> list[int] | None:

@@ -9,6 +9,9 @@ from headstart.types import JsonDict, Noun
 
 State = Literal["ok", "disagrees", "failed"]
 
+LEAST_CALLS_P95 = 20
+"""Of fewer calls the 95th percentile is the slowest one, and not given."""
+
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
@@ -162,6 +165,9 @@ class Benchmark:
             timed += result["timings"]
         for entry in timed:
             taken = entry["latency"]
+            if taken["calls"] < LEAST_CALLS_P95:
+                taken["p95_ms"] = None
             for key in ("p50_ms", "p95_ms"):
-                taken[f"{key}_per_sample"] = taken[key] / taken["batch_size"]
+                value = taken[key]
+                taken[f"{key}_per_sample"] = None if value is None else value / taken["batch_size"]
         return record

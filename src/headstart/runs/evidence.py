@@ -9,6 +9,7 @@ from headstart.config import schema
 from headstart.evaluate.calibration import (
     Reliability,
     fit_temperature,
+    paired_gain,
     reliability,
     with_temperature,
 )
@@ -49,6 +50,7 @@ def calibration_record(result: PartResult) -> JsonDict | None:
         "test": {
             "before": _reliability_json(reliability(test.labels, before, BINS)),
             "after": _reliability_json(reliability(test.labels, after, BINS)),
+            "gain": {"loss": score_json(paired_gain(test.labels, before, after))},
         },
     }
 
@@ -80,7 +82,8 @@ def tests_record(results: Mapping[str, PartResult], recommended: str | None) -> 
     names = list(predictions or estimates)
     pairs = list(itertools.combinations(names, 2))
     if len(names) > _ALL_PAIRS:
-        pairs = [(recommended, n) for n in names if n != recommended] if recommended else []
+        known = recommended if recommended in names else None
+        pairs = [(known, n) for n in names if n != known] if known is not None else []
     if not pairs:
         return None
     if predictions:

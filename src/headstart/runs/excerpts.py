@@ -69,9 +69,9 @@ def grey(data: bytes) -> FloatArray:
     return out
 
 
-def shingles(data: bytes) -> frozenset[str]:
-    """Return all runs of three words of a text or pair, in lower case: what copies share."""
-    words = decode_text(data)[0].lower().split()
+def shingles(text: str) -> frozenset[str]:
+    """Return all runs of three words of a text, in lower case: what copies share."""
+    words = text.lower().split()
     if len(words) < 3:
         return frozenset([" ".join(words)])
     return frozenset(" ".join(words[i : i + 3]) for i in range(len(words) - 2))

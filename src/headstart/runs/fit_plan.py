@@ -95,6 +95,7 @@ class Plan:
         self.device = resolve_device("auto")
         self.store = FeatureStore(files.cache_root() / "features")
         self.reasons: list[str] = []
+        self.by_cost = True
 
     def choose(self, asked: Sequence[str]) -> tuple[Choice, tuple[Tried, ...]]:
         """Decide on everything that the experiment file says."""
@@ -148,6 +149,7 @@ class Plan:
         )
 
     def _names(self, asked: Sequence[str], dataset: Dataset) -> list[str]:
+        self.by_cost = not asked
         names = list(asked) or [one.name for one in candidates(dataset.noun)]
         if not names:
             raise ConfigError(
@@ -230,9 +232,8 @@ class Plan:
         allowed = _FOR_FEATURES * self.clock.left
         if needed <= allowed:
             return None
-        share = allowed / needed
-        largest = max(max(c.values()) for c in dataset.counts().values())
-        limit = max(5, int(share * largest))
+        counts = np.array([n for of in dataset.counts().values() for n in of.values()])
+        limit = largest_limit(counts, int(len(dataset) * allowed / needed))
         self.reasons.append(
             f"All {len(dataset):,} {dataset.noun}s would take {needed:.0f} s for frozen features "
             f"alone: at most {limit} of each class and split are used. A larger budget uses more."
@@ -253,18 +254,17 @@ class Plan:
         tried: list[Tried] = []
         spent, gain = 0.0, 1.0
         for position, name in enumerate(names):
-            if position >= len(ready):
-                # The next one costs more than the last: they come in that order.
-                if spent + tried[-1].seconds > allowed:
-                    break
-                ready.append(self._ready(name, config, dataset, options))
-            one = ready[position]
+            # Those that lie here come by their cost: the next one costs more than the last.
+            if position and self.by_cost and spent + tried[-1].seconds > allowed:
+                break
+            one = self._ready(name, config, dataset, options) if position else ready[0]
             # A few samples are computed with torch; for all of them a faster engine is found.
             needed = self._missing_seconds(one, dataset) * gain
             if position and spent + needed > allowed:
                 tried.append(Tried(name, needed, None))
-                ready.pop()
-                break
+                continue
+            if position:
+                ready.append(one)
             start = time.perf_counter()
             one.accuracy = self._probe(one, dataset, rows)
             taken = time.perf_counter() - start
@@ -294,6 +294,7 @@ class Plan:
                 features,
                 labels,
                 len(dataset.classes),
+                # Among few groups the folds part them: good enough to choose a network by.
                 held_out=make_folds(dataset, rows),
                 device=self.device,
                 done=task.advance,
@@ -393,3 +394,18 @@ def _words(trainable: int | str) -> str:
 
 
 __all__ = ["Plan", "Tried"]
+
+
+def largest_limit(counts: IntArray, wanted: int) -> int:
+    """Return how many samples of each class and split may be used, so that all are not too many.
+
+    Args:
+        counts: Samples of each class and split, int64.
+        wanted: How many may be used in all.
+
+    Returns:
+        The largest limit with at most so many samples; at least 5.
+    """
+    limits = np.arange(5, max(6, int(counts.max()) + 1))
+    used = np.minimum(counts[None, :], limits[:, None]).sum(axis=1)
+    return int(limits[max(0, int(np.searchsorted(used, wanted, side="right")) - 1)])

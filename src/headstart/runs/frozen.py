@@ -104,7 +104,7 @@ def train_frozen(
     }
     spent = extraction.wall_seconds if extraction else 0.0
     repeats = [
-        candidate.repeat(part.seed + index, bench, splits)
+        candidate.repeat(part, part.seed + index, bench, splits)
         for index, candidate in candidates.items()
         if part.seeds > 1 and members[index].val_loss is not None
     ]

@@ -14,7 +14,7 @@ from headstart._util import files
 from headstart._util.hashing import digest_json
 from headstart.config.schema import Experiment
 from headstart.data.dataset import Dataset
-from headstart.types import JsonDict
+from headstart.types import JsonDict, Progress
 
 _FOLDER = "test-looks"
 _OUTSIDE = {
@@ -41,7 +41,9 @@ def experiment_digest(experiment: Experiment) -> str:
     return digest_json(raw)
 
 
-def look(cache: Path, dataset: Dataset, experiment: Experiment, about: JsonDict) -> JsonDict | None:
+def look(
+    cache: Path, dataset: Dataset, experiment: Experiment, about: JsonDict, show: Progress
+) -> JsonDict | None:
     """Write down that an experiment reads a test split, and return who did before.
 
     Args:
@@ -49,6 +51,7 @@ def look(cache: Path, dataset: Dataset, experiment: Experiment, about: JsonDict)
         dataset: The data.
         experiment: What is run.
         about: The content of its run.json.
+        show: Where to say that it could not be written down.
 
     Returns:
         ``test_looks`` of results.json: the split's digest, and the other experiments that read it
@@ -58,22 +61,19 @@ def look(cache: Path, dataset: Dataset, experiment: Experiment, about: JsonDict)
     if digest is None:
         return None
     own = experiment_digest(experiment)
+    entry = {
+        "experiment": own,
+        "study": experiment.name,
+        "profile": experiment.profile,
+        "when": about["created"],
+        "command": about["command"],
+    }
     path = cache / _FOLDER / f"{digest[:32]}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    try:
+        known = _written_down(path, entry)
+    except OSError as error:  # a cache that cannot be written must not cost the run
+        show.say(f"{path}: that this run reads the test split cannot be written down: {error}")
         known = _read(path)
-        if not any(one["experiment"] == own for one in known):
-            known.append(
-                {
-                    "experiment": own,
-                    "study": experiment.name,
-                    "profile": experiment.profile,
-                    "when": about["created"],
-                    "command": about["command"],
-                }
-            )
-            lines = (json.dumps(one, ensure_ascii=False) for one in known)
-            files.write_text(path, "\n".join(lines) + "\n")
     earlier: list[JsonDict] = []
     for one in known:  # in the order of their first look
         if one["experiment"] == own:
@@ -82,10 +82,21 @@ def look(cache: Path, dataset: Dataset, experiment: Experiment, about: JsonDict)
     return {"digest": digest, "earlier": earlier}
 
 
+def _written_down(path: Path, entry: JsonDict) -> list[JsonDict]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        known = _read(path)
+        if not any(one["experiment"] == entry["experiment"] for one in known):
+            known.append(entry)
+            lines = (json.dumps(one, ensure_ascii=False) for one in known)
+            files.write_text(path, "\n".join(lines) + "\n")
+    return known
+
+
 def _read(path: Path) -> list[JsonDict]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
+    except OSError:
         return []
     found = []
     for line in lines:

@@ -4,7 +4,6 @@ import time
 
 import numpy as np
 import torch
-from scipy.special import softmax
 
 from headstart._util.devices import full_float32
 from headstart.config import schema
@@ -12,7 +11,6 @@ from headstart.data.dataset import Dataset
 from headstart.data.encode import converter
 from headstart.data.split import n_labels_per_class
 from headstart.data.text import pair_bytes, text_bytes
-from headstart.evaluate import fit_temperature
 from headstart.runs import build
 from headstart.runs.bench import Bench
 from headstart.runs.frozen import train_frozen
@@ -106,13 +104,7 @@ def run_part(name: str, part: schema.TrainedPart, bench: Bench) -> PartResult:
     temperature = 1.0
     if best is not None:
         filled = [split for split, rows in splits.items() if len(rows)]
-        if part.calibrate:
-            logits = {split: candidate.logits(split) for split in filled}
-            of_val = bench.dataset.labels[splits["val"]], softmax(logits["val"], axis=1)
-            temperature = fit_temperature(*of_val)
-            outputs = {s: softmax(found / temperature, axis=1) for s, found in logits.items()}
-        else:
-            outputs = {split: candidate.outputs(split, bench.dataset.goal) for split in filled}
+        outputs, temperature = candidate.answers(filled, bench, splits, part.calibrate)
         for split, found in outputs.items():
             if bench.dataset.targets is None:
                 predictions[split] = predictions_of(bench.dataset, splits[split], found)

@@ -151,7 +151,9 @@ def measure_peaks(
     }
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "headstart.runs.peak"],
+            # -P: else a file of the working folder, such as a numpy.py, is imported in place of the
+            # package. PYTHONPATH counts as ever.
+            [sys.executable, "-P", "-m", "headstart.runs.peak"],
             input=json.dumps(request, default=str),
             capture_output=True,
             text=True,

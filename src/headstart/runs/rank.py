@@ -1,11 +1,11 @@
 """Which backbone for these data? One pass each, cheap scores, a tuned probe, and what each costs.
 
-Only training and validation samples are looked at: the test split stays untouched for the study
-that comes after.
+Only training and validation samples enter scores. The files of the test split are read by the
+checks that every study makes, which look for files that are damaged and for copies; it stays
+unspent for the study that comes after.
 """
 
 import datetime
-import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -33,6 +33,7 @@ from headstart.report.rank_page import rank_html
 from headstart.runs import inputs
 from headstart.runs.bench import StoppableProgress
 from headstart.runs.folds import FOLDS, make_folds
+from headstart.runs.names import study_name
 from headstart.runs.rank_costs import Contender, peak_memory, sizes, time_all
 from headstart.runs.rank_scores import (
     cheap_scores,
@@ -162,6 +163,12 @@ class _Race:
     def run(self) -> tuple[list[JsonDict], dict[str, Right]]:
         """Return what is known of each network in turn, and what each one's probe told right."""
         folds = make_folds(self.dataset, self.rows)
+        if folds is None:
+            raise DataError(
+                f"{self.dataset.report.origin}: expected each class in at least two groups of "
+                "training and validation samples, so that a probe can learn it from one and be "
+                "tested on another"
+            )
         classes = len(self.dataset.classes)
         scores, passes, right = {}, {}, {}
         for one in self.contenders:
@@ -219,7 +226,7 @@ class _Race:
                 **method_record(),
                 "samples": len(self.rows),
                 "splits": ["train", "val"],
-                "test_samples_read": 0,
+                "test_samples_scored": int(np.isin(self.rows, self.dataset.splits["test"]).sum()),
                 "timing": {
                     "engine": "torch",
                     "threads": torch.get_num_threads(),
@@ -349,12 +356,6 @@ def _refuse_few(dataset: Dataset, rows: IntArray) -> None:
             f"to rank backbones each class needs {FOLDS} {dataset.noun}s for training and "
             f"validation, one for each fold; too few have: {', '.join(few[:10])}"
         )
-
-
-def study_name(place: str) -> str:
-    """Return the name of some data, fit for a folder: the last part of their path."""
-    stem = re.sub(r"(\.tar)?\.[A-Za-z0-9]{1,8}$", "", Path(place).expanduser().resolve().name)
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:60] or "data"
 
 
 def _new_folder(out: Path, stem: str) -> Path:

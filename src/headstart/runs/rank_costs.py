@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -18,6 +19,7 @@ from headstart.evaluate.timing import latency, time_interleaved
 from headstart.features.flops import macs
 from headstart.runs.bench import StoppableProgress
 from headstart.runs.benchmark_engines import torch_forward
+from headstart.runs.benchmark_records import LEAST_CALLS_P95
 from headstart.runs.peak import BackboneSubject, measure_peaks
 from headstart.runs.training import parameters_of
 from headstart.types import FloatArray, InputSpec, IntArray, JsonDict, Progress, Task
@@ -110,8 +112,8 @@ def time_all(
         stop: Says whether somebody asked to stop.
 
     Returns:
-        By key and batch size (a text, as in JSON): latencies; tokens of a text or None; and seconds
-        of processors in a second of the timing, all networks together: on a CPU that has nothing
+        By key and batch size (a text, as in JSON): latencies, the 95th percentile None of too few
+        calls to have one; the slowest call; tokens of a text or None; and seconds of processors in a second of the timing, all networks together: on a CPU that has nothing
         else to do at least 1, for nothing but calls is made then.
     """
     found: dict[str, dict[str, JsonDict]] = {one.key: {} for one in contenders}
@@ -133,7 +135,7 @@ def time_all(
             busy = (time.process_time() - busy) / max(time.perf_counter() - wall, 1e-9)
         for key, values in seconds.items():
             found[key][str(size)] = {
-                **_rounded(asdict(latency(values, size))),
+                **_latency(values, size),
                 "tokens": tokens[key],
                 "cores_used": round(busy, 3),
             }
@@ -222,5 +224,8 @@ def _batch(
     return batch
 
 
-def _rounded(record: JsonDict) -> JsonDict:
+def _latency(seconds: npt.NDArray[np.float64], size: int) -> JsonDict:
+    record = {**asdict(latency(seconds, size)), "slowest_ms": 1e3 * float(seconds.max())}
+    if len(seconds) < LEAST_CALLS_P95:
+        record["p95_ms"] = None
     return {k: round(v, 6) if isinstance(v, float) else v for k, v in record.items()}

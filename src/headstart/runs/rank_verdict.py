@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.compare.paired import mcnemar_exact
-from headstart.compare.tests import holm
+from headstart.compare.tests import LEVEL, holm
 from headstart.evaluate.transferability import RankCorrelation, kendall, spearman
 from headstart.report.cost_plotting import front
 from headstart.types import JsonDict
@@ -18,10 +18,10 @@ def judge(entries: Sequence[JsonDict], right: Mapping[str, Right], noun: str) ->
     """Mark what is dominated and what cannot be told from the best, and say what to take.
 
     An entry is dominated where another is at least as accurate and at least as fast (median time
-    of a single sample), and better in one. It is indistinguishable from the best where their
-    intervals overlap. All are tested on the same samples, so that is the cautious rule: a paired
-    test may tell apart what it does not. Its p-value (McNemar's exact test against the best, with
-    Holm's correction) is given beside it.
+    of a single sample), and better in one. It is indistinguishable from the best where a test on
+    the same samples does not tell the two apart: McNemar's exact test, whose p-value is 0.05 or
+    more after Holm's correction for all networks. Intervals of the accuracies say less: what both
+    tell right, or both wrong, widens them though it compares nothing.
 
     Args:
         entries: The networks; those with scores get ``dominated_by``, ``indistinguishable`` and
@@ -40,10 +40,12 @@ def judge(entries: Sequence[JsonDict], right: Mapping[str, Right], noun: str) ->
     kept = front(times, [a["value"] for a in accuracies])
     best = max(range(len(ranked)), key=lambda i: (accuracies[i]["value"], -times[i]))
     for i, one in enumerate(ranked):
-        one["indistinguishable"] = accuracies[i]["high"] >= accuracies[best]["low"]
         if not kept[i]:
             one["dominated_by"] = _dominator(i, times, [a["value"] for a in accuracies], ranked)
     _against_best(ranked, best, right)
+    for one in ranked:
+        against = one["against_best"]
+        one["indistinguishable"] = against is None or against["p_holm"] >= LEVEL
     able = [i for i, one in enumerate(ranked) if one["indistinguishable"]]
     chosen = min(able, key=lambda i: (times[i], -accuracies[i]["value"]))
     return {

@@ -120,7 +120,7 @@ def train_staged(
         out.extraction_seconds += run.extraction_seconds
         out.earlier_seconds += run.earlier_seconds
         if part.seeds > 1 and member.val_loss is not None:
-            out.repeats.append(candidate.repeat(one.seed, bench, splits))
+            out.repeats.append(candidate.repeat(part, one.seed, bench, splits))
         best = choose(out.members, part)
         if best == index or not out.candidates:
             out.candidates = {index: candidate}  # the others are not needed any more

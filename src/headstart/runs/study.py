@@ -44,6 +44,7 @@ from headstart.runs.zero_shot import run_zero_shot
 from headstart.types import JsonDict, Progress, StepRecord
 
 CHECKPOINTS = "checkpoints"
+_MOSTLY = 0.5
 
 
 @dataclass(slots=True)
@@ -198,7 +199,8 @@ class Study:
     def _frozen(self, recommended: str | None, folder: Path) -> list[Frozen]:
         """Return the features that parts have stored at their head's cut, by backbone.
 
-        The recommended model's network comes first. Nothing is extracted but what was.
+        The recommended model's network comes first. At most half of the samples are extracted for
+        it: those that no part trained on.
         """
         config = self.experiment.analysis
         if not (config.near_duplicates or config.suspicious_labels or config.learning_curve):
@@ -215,6 +217,12 @@ class Study:
                 s.features == "stored" and s.cut == cut for s in self.results[name].stages
             ):
                 bench = self._bench(part, folder)
+                if bench.stored_share() < _MOSTLY:
+                    self.show.say(
+                        f"the frozen features of {key} are not in the store any more: near-copies "
+                        "and labels are not looked into"
+                    )
+                    continue
                 found[key] = Frozen(key, bench, bench.features().features)
         return list(found.values())
 
@@ -322,7 +330,7 @@ class Study:
     def _looks(self, about: JsonDict) -> JsonDict | None:
         if not isinstance(self.dataset, Dataset):
             return None
-        return look(files.cache_root(), self.dataset, self.experiment, about)
+        return look(files.cache_root(), self.dataset, self.experiment, about, self.show)
 
     def _backbone_record(self, key: str) -> JsonDict:
         record = _backbone_record(key, self.loaded[key].backbone, self.loaded[key].cut)

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from scipy.special import softmax
 from torch import nn
 
 from headstart.backbones.base import Backbone
 from headstart.config import schema
+from headstart.evaluate import fit_temperature
 from headstart.heads import BatchedHead
 from headstart.predict import SavedModel, TrainedModel, trained_tensors
 from headstart.runs.bench import Bench
@@ -62,17 +64,35 @@ class Candidate:
         logits: FloatArray = predict_split(self.model, self.source, split, "logits")[0]
         return logits
 
-    def repeat(self, seed: int, bench: Bench, splits: Mapping[str, IntArray]) -> Repeat:
+    def answers(
+        self, names: Sequence[str], bench: Bench, splits: Mapping[str, IntArray], calibrate: bool
+    ) -> tuple[dict[str, FloatArray], float]:
+        """Return what it says of some splits, and the temperature that its logits were divided by.
+
+        Args:
+            names: Which splits.
+            bench: What the study shares.
+            splits: Positions of each split.
+            calibrate: Whether to fit a temperature on validation; else it is 1.
+
+        Returns:
+            Outputs as `outputs` gives them, by split, and the temperature.
+        """
+        if not calibrate:
+            return {name: self.outputs(name, bench.dataset.goal) for name in names}, 1.0
+        logits = {name: self.logits(name) for name in names}
+        of_val = bench.dataset.labels[splits["val"]], softmax(logits["val"], axis=1)
+        temperature = fit_temperature(*of_val)
+        return {n: softmax(found / temperature, axis=1) for n, found in logits.items()}, temperature
+
+    def repeat(
+        self, part: schema.TrainedPart, seed: int, bench: Bench, splits: Mapping[str, IntArray]
+    ) -> Repeat:
         """Return its figures on validation and test, as one of several seeds."""
-        return repeat_of(
-            seed,
-            {
-                split: (bench.answers[splits[split]], self.outputs(split, bench.dataset.goal))
-                for split in ("val", "test")
-                if len(splits[split])
-            },
-            bench.dataset.goal,
-        )
+        names = [split for split in ("val", "test") if len(splits[split])]
+        said, _ = self.answers(names, bench, splits, part.calibrate)
+        told = {split: (bench.answers[splits[split]], said[split]) for split in names}
+        return repeat_of(seed, told, bench.dataset.goal)
 
     def trained(self, bench: Bench, temperature: float = 1.0) -> TrainedModel:
         """Return its description and weights; logits are divided by `temperature`."""
