@@ -7,7 +7,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from headstart import compare
-from headstart.report.text import p_value, probability
+from headstart.report.text import p_value, probability, quantity
 from headstart.types import Estimates, Predictions
 
 
@@ -44,6 +44,7 @@ def test_no_p_value_is_zero() -> None:
         assert compare.holm([p, 0.5])[0] > 0
         assert probability(p) == "<\u00a010⁻³⁰⁰"
         assert p_value(p) == "p\u00a0<\u00a010⁻³⁰⁰"
+        assert quantity(p, 2) == "4.9\u00a0×\u00a010⁻³²⁴"
     assert p_value(compare.mcnemar_exact(0, 990)) == "p\u00a0=\u00a01.9\u00a0×\u00a010⁻²⁹⁸"
     assert p_value(0.031) == "p\u00a0=\u00a00.031"
 

@@ -68,11 +68,20 @@ def calibration(trained: Trained, world: World) -> dict[str, Any]:
 
     temperature = float(optimize.minimize_scalar(loss, bounds=(0.3, 4.0), method="bounded").x)
     p, y = trained.probabilities["test"], world.labels["test"]
+    after = cooled("test", temperature)
+    own = [np.maximum(q[np.arange(len(y)), y], 1e-12) for q in (p, after)]
+    apart = np.log(own[1]) - np.log(own[0])
+    value, half = float(apart.mean()), 1.96 * float(apart.std()) / np.sqrt(len(y))
+    gain = {"value": value, "low": value - half, "high": value + half, "n": len(y)}
     return {
         "temperature": temperature,
         "applied": False,
         "bins": BINS,
-        "test": {"before": reliability(p, y), "after": reliability(cooled("test", temperature), y)},
+        "test": {
+            "before": reliability(p, y),
+            "after": reliability(after, y),
+            "gain": {"loss": gain},
+        },
     }
 
 

@@ -1,7 +1,6 @@
 """The page of a ranking, from made-up figures."""
 
 import copy
-import re
 from html.parser import HTMLParser
 
 import pytest
@@ -15,12 +14,13 @@ def _score(value: float) -> JsonDict:
     return {"value": value, "low": value - 0.02, "high": value + 0.015, "n": 850}
 
 
-def _latency(p50_ms: float, size: int) -> JsonDict:
+def _latency(p50_ms: float, size: int, calls: int = 40) -> JsonDict:
     return {
         "batch_size": size,
-        "calls": 40,
+        "calls": calls,
         "p50_ms": p50_ms,
-        "p95_ms": 1.3 * p50_ms,
+        "p95_ms": 1.3 * p50_ms if calls >= 20 else None,
+        "slowest_ms": 1.5 * p50_ms,
         "low_ms": 0.95 * p50_ms,
         "high_ms": 1.05 * p50_ms,
         "samples_per_second": 1e3 * size / p50_ms,
@@ -73,7 +73,7 @@ def _agreement(n: int) -> list[JsonDict]:
 def record() -> JsonDict:
     quick, slow = _entry("quick", 0.90, 10.0), _entry("slow", 0.91, 40.0)
     beaten = _entry("<b>beaten", 0.80, 20.0)
-    quick["against_best"] = {"only": 5, "best_only": 25, "p_holm": 0.0003}
+    quick["against_best"] = {"only": 5, "best_only": 9, "p_holm": 0.42}
     beaten["against_best"] = {"only": 1, "best_only": 99, "p_holm": 1e-9}
     beaten |= {"dominated_by": "quick", "indistinguishable": False}
     return {
@@ -169,25 +169,52 @@ def test_verdicts_say_who_is_recommended_who_is_beaten_and_by_whom(record):
     }
 
 
-def test_a_difference_that_the_paired_test_sees_is_said(record):
-    text = " ".join(
-        b.text for s in rank_view(record).sections for b in s.blocks if hasattr(b, "text")
-    )
-    assert re.search(r"Indistinguishable from the best.*quick", text)
-    assert re.search(r"does tell from the best: quick \(p =", text)
+def _said(record: JsonDict) -> str:
+    blocks = [b for s in rank_view(record).sections for b in s.blocks]
+    return " ".join(b.text for b in blocks if hasattr(b, "text")).replace("\u00a0", " ")
+
+
+def test_the_paired_test_decides_and_says_so_where_intervals_overlap(record):
+    text = _said(record)
+    assert "Indistinguishable from the best by the paired test" in text
+    assert "(McNemar, Holm): quick (p = 0.42)." in text
+    assert "although" not in text  # the interval of the third is apart as well
     for one in record["candidates"]:
         if one["key"] == "quick":
-            one["against_best"]["p_holm"] = 0.4
-    text = " ".join(
-        b.text for s in rank_view(record).sections for b in s.blocks if hasattr(b, "text")
-    )
-    assert "does tell" not in text
+            one["indistinguishable"] = False
+            one["against_best"]["p_holm"] = 0.0032
+    text = _said(record)
+    assert "Indistinguishable" not in text
+    assert "although the intervals overlap: quick (p = 0.0032)." in text
+
+
+def test_of_few_calls_no_95th_percentile_is_shown(record):
+    for one in record["candidates"]:
+        one["latency"]["32"] = _latency(640.0, 32, calls=6)
+    view = rank_view(record)
+    (times,) = [b for s in view.sections for b in s.blocks if getattr(b, "key", "") == "times"]
+    for row in times.rows:
+        assert float(row.cells[3]) > 0
+        assert row.cells[4:6] == ("20.0", "–")
+    assert "too few calls" in times.note
+    assert "6 calls in batches" in times.note
+    assert "95% within" in rank_html(record)
+    for one in record["candidates"]:
+        one["latency"]["1"] = _latency(10.0, 1, calls=12)
+    assert "95% within" not in rank_html(record)
+    assert not disturbed(record)
+    for one in record["candidates"]:
+        one["latency"]["1"]["slowest_ms"] = 25.0
+    assert disturbed(record)
 
 
 def test_few_networks_are_said_to_prove_little_about_the_cheap_scores(record):
     assert "means little" in rank_html(record)
     more = copy.deepcopy(record)
-    more["candidates"] += [_entry(f"net{i}", 0.7 + 0.01 * i, 11.0 + i) for i in range(5)]
+    added = [_entry(f"net{i}", 0.7 + 0.01 * i, 11.0 + i) for i in range(5)]
+    for one in added:
+        one |= {"indistinguishable": False, "against_best": {"p_holm": 1e-6}}
+    more["candidates"] += added
     more["agreement"] = _agreement(8)
     assert "means little" not in rank_html(more)
 

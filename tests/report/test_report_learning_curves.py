@@ -54,11 +54,11 @@ def test_the_verdict_is_told_with_forecast_and_interval(verdict: str, words: str
 def test_multiples_are_those_of_the_labels_that_there_are(verdict: str) -> None:
     """700 labels are the user's; that folds of 560 were trained on is the method's business."""
     text = said(counted_curve(verdict))
-    now = {"labels": "91.3% (90.7–91.7%)", "backbone": "68.9% (68.3–69.4%)"}
+    now = "68.9% (68.3–69.4%)" if verdict == "backbone" else "91.3% (90.7–91.8%)"
     assert text.startswith(
         "From 28 training labels to all 700 that there are the accuracy of a probe on the features "
     )
-    assert f"to an expected {now.get(verdict, now['labels'])}. " in text
+    assert f"to an expected {now}. " in text
     assert "of twice as many (1,400) and" in text
     assert "of 4 times as many (2,800)" in text
     assert "560" not in text

@@ -208,6 +208,22 @@ def test_both_halves_of_the_rounds_see_the_same_samples(model: Path) -> None:
         assert {len(batch) for batch in batches} == {size}
 
 
+def test_calls_are_spread_over_all_samples(model: Path) -> None:
+    spec = load_whole(model, device=torch.device("cpu")).model.input_spec
+    ready = prepare(spec, gather((), spec, 20).data)
+    for size, rounds, expected in ((1, 10, [0, 4, 8, 12, 16]), (3, 8, [0, 5, 10, 15])):
+        found = ready.timed_batches(size, rounds)
+        first = [next(i for i, row in enumerate(ready.rows) if (row == b[0]).all()) for b in found]
+        assert first == expected
+
+
+def test_of_few_calls_there_is_no_95th_percentile(model: Path) -> None:
+    for rounds, known in ((19, False), (20, True)):
+        plan = replace(QUICK, engines=("torch",), rounds=rounds, batch_sizes=(1,))
+        taken = run([model], plan).as_json()["results"][0]["timings"][0]["latency"]
+        assert (taken["p95_ms"] is not None, taken["p95_ms_per_sample"] is not None) == (known,) * 2
+
+
 def test_what_cannot_be_compared_is_refused(model: Path, tmp_path: Path) -> None:
     series = saved(
         tmp_path / "series",
@@ -310,6 +326,7 @@ def test_the_command_prints_tables_and_writes_json(model: Path, tmp_path: Path) 
     record = json.loads(out.read_text())
     assert record["schema_version"] == 1
     p50 = record["results"][0]["timings"][0]["latency"]["p50_ms_per_sample"]
+    assert "–" in done.output  # of four calls no 95th percentile
     assert f"{p50:.3f}" in done.output or f"{p50:.2f}" in done.output
     done = CliRunner().invoke(app, [*words, "--format", "json"])
     assert json.loads(done.stdout)["conditions"]["rounds"] == 4

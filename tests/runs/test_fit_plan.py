@@ -1,7 +1,7 @@
 """What `headstart fit` decides: by measurement, within the budget, without the test split."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from text_studies import tiny_network, write_texts
 from headstart._util.progress import SilentProgress
 from headstart._util.stopping import Stop
 from headstart.backbones.base import Backbone
+from headstart.backbones.candidates import Candidate
 from headstart.config import schema
 from headstart.config.load import load_experiment
 from headstart.errors import ConfigError
@@ -24,7 +25,7 @@ from headstart.heads import stage_sizes
 from headstart.runs import fit_plan
 from headstart.runs.fit_clock import Clock
 from headstart.runs.fit_file import Choice, Tuning, experiment_text
-from headstart.runs.fit_plan import Plan, Tried
+from headstart.runs.fit_plan import Plan, Tried, largest_limit
 from headstart.runs.pace import Pace
 from headstart.train import cut_for
 
@@ -53,7 +54,11 @@ def decide(place: Path) -> Decide:
     """Decide on some data; texts are read by the networks that are named."""
 
     def go(
-        data: str = "texts.csv", *names: str, budget: float = 1000.0, path: Path | None = None
+        data: str = "texts.csv",
+        names: Sequence[str] = ("one",),
+        *,
+        budget: float = 1000.0,
+        path: Path | None = None,
     ) -> tuple[Choice, tuple[Tried, ...]]:
         pictures = data == "photos"
         plan = Plan(
@@ -66,7 +71,7 @@ def decide(place: Path) -> Decide:
             stop=Stop(),
             clock=Clock(time.perf_counter(), budget),
         )
-        asked = [LITE] if pictures else [f"transformers/{place / n}" for n in names or ("one",)]
+        asked = [LITE] if pictures else [f"transformers/{place / n}" for n in names]
         return plan.choose(asked)
 
     return go
@@ -179,13 +184,22 @@ def test_more_data_than_there_is_time_for_are_drawn_from(
     speeds(monkeypatch, {"one": 3.0})
     choice, _ = decide(budget=1000.0)
     limit = choice.data["limit_per_class"]
-    # 200 texts would take 600 s, and 40% of what is left may go into features; two classes with
-    # 70 training texts each.
-    assert limit == pytest.approx(70 * 0.4 * 980 / 600, abs=1.5)
+    # 200 texts would take 600 s, and 40% of what is left may go into features.
+    counts = [n // 2 for n in COUNTS.values() for _ in range(2)]
+    seconds = [3.0 * sum(min(n, most) for n in counts) for most in (limit, limit + 1)]
+    assert seconds[0] <= 0.4 * 980
+    assert seconds[1] > 0.4 * (980 - 30)  # deciding has taken some seconds
     assert f"at most {limit} of each class" in said(choice, "would take 600 s")
     assert load(choice).data.limit_per_class == limit
     more, _ = decide(budget=3000.0)
     assert "limit_per_class" not in more.data
+
+
+@pytest.mark.parametrize("wanted", range(0, 60, 3))
+def test_as_many_of_each_class_are_drawn_as_fit_in_all(wanted: int) -> None:
+    counts = np.array([20, 14, 6, 6, 3])
+    fits = [n for n in range(5, 21) if np.minimum(counts, n).sum() <= wanted]
+    assert largest_limit(counts, wanted) == max(fits, default=5)
 
 
 def test_what_is_stored_takes_no_time_and_what_is_missing_does(
@@ -195,7 +209,7 @@ def test_what_is_stored_takes_no_time_and_what_is_missing_does(
     speeds(monkeypatch, {"one": 3.0})
     first, second = (decide(budget=500.0)[0].data["limit_per_class"] for _ in range(2))
     # The trial's own samples must not look as if everything were stored.
-    assert 15 < first < second < 70
+    assert 5 < first < second < 70
     assert "limit_per_class" not in decide(budget=3000.0)[0].data
     assert "limit_per_class" not in decide(budget=100.0)[0].data
 
@@ -204,7 +218,7 @@ def test_the_backbone_with_the_best_probe_is_taken(
     decide: Decide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paces(monkeypatch, {0: 1e9})
-    choice, tried = decide("texts.csv", "one", "two", "three")
+    choice, tried = decide(names=("one", "two", "three"))
     values = {one.name: one.accuracy.value for one in tried}
     assert len(values) == 3
     assert values[choice.backbone["name"]] == max(values.values()) > min(values.values())
@@ -215,17 +229,23 @@ def test_the_backbone_with_the_best_probe_is_taken(
 
 @pytest.mark.parametrize("stored", [False, True])
 def test_backbones_that_would_take_too_long_are_named_and_left_out(
-    decide: Decide, monkeypatch: pytest.MonkeyPatch, stored: bool
+    decide: Decide, place: Path, monkeypatch: pytest.MonkeyPatch, stored: bool
 ) -> None:
     paces(monkeypatch, {0: 1e9})
     if stored:  # that the first one is then quick says nothing of the second
         decide()
-    speeds(monkeypatch, {"one": 3.0 if stored else 0.0, "two": 50.0, "three": 60.0})
-    choice, tried = decide("texts.csv", "one", "two", "three")
+    speeds(monkeypatch, {"one": 3.0 if stored else 0.0, "two": 50.0, "three": 0.0})
+    choice, tried = decide(names=("one", "two", "three"))
+    assert [one.accuracy is None for one in tried] == [False, True, False]
+    assert not choice.backbone["name"].endswith("/two")
+    assert "two was not tried: it would take" in said(choice, "not tried")
+    # Of those that lie here, cheapest first, what comes after it is not even timed.
+    here = [Candidate(f"transformers/{place / n}", "package", 1.0) for n in ("one", "two", "three")]
+    monkeypatch.setattr(fit_plan, "candidates", lambda _: tuple(here))
+    choice, tried = decide(names=())
     assert [one.accuracy is None for one in tried] == [False, True]
-    assert choice.backbone["name"].endswith("/one")
-    assert "two was not tried: it would take" in said(choice, "/two ")
-    assert "no time" in said(choice, "/three")
+    assert "two was not tried: it would take" in said(choice, "not tried")
+    assert "/three" in said(choice, "no time to try what costs more")
 
 
 def test_the_test_split_has_no_say(

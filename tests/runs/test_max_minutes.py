@@ -1,11 +1,16 @@
 """`max_minutes` ends each stage of a part by itself, and the part is complete."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from headstart import RunResult, run
 from headstart._util.progress import SilentProgress
+from headstart.config import schema
+from headstart.runs import build
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -42,3 +47,14 @@ def test_each_stage_has_its_own_time(result: RunResult) -> None:
     assert epochs == {"head": [1], "staged": [1, 1], "patient": [20, 10]}
     assert {m["state"] for m in models.values()} == {"complete"}
     assert models["staged"]["hyperparameters"]["max_minutes"] == 1e-7
+
+
+def test_minutes_have_sixty_seconds() -> None:
+    part = schema.ModelPart.model_validate({"kind": "model", "max_minutes": 0.5})
+    dataset = SimpleNamespace(goal="classification", labels=np.zeros(1), classes=("a", "b"))
+    rows = np.arange(1)
+    (stage,) = build.stages_of(part)
+    assert build.train_plan(part, [part], dataset, rows).max_seconds == 30
+    assert build.stage_plan(stage, 0, part, dataset, rows).max_seconds == 30
+    with pytest.raises(ValidationError, match="greater than 0"):
+        schema.ModelPart.model_validate({"kind": "model", "max_minutes": 0})

@@ -33,6 +33,17 @@ def test_weights_and_work_are_counted_and_the_parent_is_not(tmp_path: Path) -> N
     assert "timm/no-such-network" in str(unknown)
 
 
+def test_modules_in_the_working_folder_are_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numpy.py").write_text("open('was-run', 'w').close()\nraise SystemExit('mine')\n")
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path / "model")
+    found = peak_memory(ModelSubject(Path("model")))  # a relative path still means this folder
+    assert found > 0
+    assert not (tmp_path / "was-run").exists()
+
+
 def test_one_that_cannot_be_measured_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"memory of .*nowhere.*expected a saved model"):
         peak_memory(ModelSubject(tmp_path / "nowhere"))

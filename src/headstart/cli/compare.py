@@ -181,7 +181,7 @@ def _choice(across: "Across") -> list[str]:
 
 def _tests(across: "Across") -> tuple[Grid | None, list[str]]:
     from headstart.report.lookup import measured, split_word
-    from headstart.report.text import capital, quantity
+    from headstart.report.text import capital, probability
 
     measure, tests = across.measure, across.tests
     untested = _untested(tests.unpaired)
@@ -198,7 +198,7 @@ def _tests(across: "Across") -> tuple[Grid | None, list[str]]:
                 verdict,
                 *measure.gain_cells(difference),
                 *only,
-                quantity(pair.p_holm, 2),
+                probability(pair.p_holm),
             )
         )
     unit = "points" if measure.digits is None else measure.short

@@ -8,9 +8,7 @@ import typer
 Data = Annotated[
     str, typer.Argument(help="Folder, archive or table of pictures or texts.", metavar="DATA")
 ]
-Kind = Annotated[
-    Literal["auto", "pictures", "text"], typer.Option(help="auto: look at the files.")
-]
+Kind = Annotated[Literal["auto", "pictures", "text"], typer.Option(help="auto: look at the files.")]
 TextColumn = Annotated[
     str | None, typer.Option(help="Column of the text, or of a pair's first text.")
 ]

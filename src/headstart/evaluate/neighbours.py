@@ -49,7 +49,8 @@ def nearest(
     cosines = np.zeros((len(queries), k), dtype=np.float32)
     lengths = _lengths(keys)
     numbers = _BLOCK_BYTES // 4
-    rows = min(max(1, numbers // max(keys.shape[1], 1)), _MOST_QUERIES)
+    # What is sorted for a query takes about 16 numbers for each of its k.
+    rows = max(1, min(numbers // max(keys.shape[1], 16 * k), _MOST_QUERIES))
     at_once = max(1, numbers // rows)
     for start in range(0, len(queries), rows):
         some = queries[start : start + rows]

@@ -183,9 +183,7 @@ def _remarks(ranked: Sequence[JsonDict], advice: JsonDict) -> list[str]:
 
 
 def _with_p(entries: Sequence[JsonDict]) -> str:
-    return listing(
-        [f"{clean(o['key'])} ({p_value(o['against_best']['p_holm'])})" for o in entries]
-    )
+    return listing([f"{clean(o['key'])} ({p_value(o['against_best']['p_holm'])})" for o in entries])
 
 
 def _trade(ranked: Sequence[JsonDict], noun: str) -> Figure | None:
@@ -267,7 +265,8 @@ def _method(record: JsonDict, entries: Sequence[JsonDict], noun: str) -> tuple[B
         (
             "Samples",
             f"{count(method['samples'])} {noun}s of training and validation in "
-            f"{plural(len(record['data']['classes']), 'class', 'classes')}; no test sample entered a score",
+            f"{plural(len(record['data']['classes']), 'class', 'classes')}; no test sample entered "
+            "a score",
         ),
         (
             "Linear probe",

@@ -101,8 +101,9 @@ def accuracies(ranked: Sequence[JsonDict], advice: JsonDict) -> Table:
         ),
         rows=tuple(rows),
         note="p: McNemar’s exact test against the most accurate on the same samples, with Holm’s "
-        "correction; below 0.05 the two are told apart. LogME and LEEP: larger is better; LEEP needs a network with a classifier of "
-        "its own. LogME of networks with different widths can be compared.",
+        "correction; below 0.05 the two are told apart. LogME and LEEP: larger is better; LEEP "
+        "needs a network with a classifier of its own. LogME of networks with different widths can "
+        "be compared.",
         priority=1,
     )
 

@@ -176,8 +176,9 @@ def quantity(value: float | None, digits: int = 3) -> str:
     if -4 <= exponent < 9:
         decimals = max(0, digits - 1 - exponent)
         return _signed(f"{value:,.{decimals}f}")
-    mantissa = f"{value / 10.0**exponent:.{digits - 1}f}"
-    return _signed(f"{mantissa}\u00a0×\u00a010{str(exponent).translate(_SUPERSCRIPT)}")
+    # Not divided by a power of ten: that of the smallest floats is 0.
+    mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
+    return _signed(f"{mantissa}\u00a0×\u00a010{str(int(power)).translate(_SUPERSCRIPT)}")
 
 
 def signed(value: float | None, digits: int = 3) -> str:

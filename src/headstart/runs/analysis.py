@@ -23,6 +23,7 @@ from headstart.evaluate.learning_curve import (
 from headstart.features.table import Features
 from headstart.heads import CrossValidated, cross_validate
 from headstart.heads.cross_validation import DIRECTIONS, leading
+from headstart.report.error_advice import TRUSTED_PROBE
 from headstart.runs.bench import Bench, StoppableProgress
 from headstart.runs.excerpts import excerpt
 from headstart.runs.folds import FOLDS, make_folds
@@ -35,8 +36,6 @@ SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 DRAWS = 4
 """How often each share of the labels but the whole is drawn."""
 _LISTED = 100
-_TRUSTED = 0.8
-"""Accuracy from which a probe's disagreement is taken for an estimate of wrong labels."""
 FORECAST = (1, 2, 4)
 """Multiples of the labels that there are."""
 
@@ -246,7 +245,7 @@ def _suspicious(probing: _Probing, folder: Path) -> JsonDict:
         "probe_accuracy": score_json(wilson(right, len(rows))),
         "found": len(found.order),
         # Where the probe is wrong itself, what it disagrees with says little of the labels.
-        "share": round(float(found.share), 10) if right >= _TRUSTED * len(rows) else None,
+        "share": round(float(found.share), 10) if right >= TRUSTED_PROBE * len(rows) else None,
         "list": listed,
     }
 

@@ -5,7 +5,6 @@ and written into an experiment file; the study then is an ordinary run of that f
 plays no part in any choice.
 """
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from headstart.errors import ConfigError
 from headstart.runs.fit_clock import Clock
 from headstart.runs.fit_file import experiment_text
 from headstart.runs.fit_plan import Plan, Tried
+from headstart.runs.names import study_name
 from headstart.runs.runner import RunResult, run
 from headstart.types import Progress
 
@@ -91,7 +91,7 @@ def fit_data(
     found = guess_kind(place, columns) if kind is None else kind
     plan = Plan(place, found, dict(columns or {}), workers, allow_network, show, stop, clock)
     choice, tried = plan.choose(backbones)
-    name = _study_name(place)
+    name = f"fit-{study_name(place)}"
     text = experiment_text(name, choice)
     path = _write(Path(out), name, text)
     show.say(f"experiment file: {path}")
@@ -106,12 +106,6 @@ def fit_data(
         model=saved if saved is not None and (saved / "model.json").exists() else None,
         wall_seconds=clock.spent,
     )
-
-
-def _study_name(place: str) -> str:
-    stem = re.sub(r"(\.tar)?\.[A-Za-z0-9]{1,8}$", "", Path(place).expanduser().resolve().name)
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._") or "data"
-    return f"fit-{stem[:60]}"
 
 
 def _write(out: Path, name: str, text: str) -> Path:

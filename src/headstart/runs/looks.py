@@ -18,9 +18,10 @@ from headstart.types import JsonDict, Progress
 
 _FOLDER = "test-looks"
 _OUTSIDE = {
-    *("title", "description", "notes", "report", "profiles", "examples", "targets", "comparisons"),
-    *("workers", "device", "cache", "checkpoints", "timing", "analysis"),
+    *("name", "title", "description", "notes", "report", "profile", "profiles", "examples"),
+    *("targets", "comparisons", "workers", "device", "cache", "checkpoints", "timing", "analysis"),
 }
+_SHOWN = ("study", "profile", "when", "command")
 
 
 def split_digest(dataset: Dataset) -> str | None:
@@ -33,11 +34,14 @@ def split_digest(dataset: Dataset) -> str | None:
 
 
 def experiment_digest(experiment: Experiment) -> str:
-    """Return a digest of what decides an experiment's figures: not of its titles, or its paths."""
+    """Return a digest of what decides an experiment's figures: not of its names, or its paths."""
     raw: dict[str, Any] = experiment.model_dump(mode="json")
     raw = {k: v for k, v in raw.items() if k not in _OUTSIDE}
     # The test split is known by its contents: the same photos elsewhere are no other experiment.
     raw["data"] = {k: v for k, v in raw["data"].items() if k not in ("path", "name")}
+    raw["parts"] = {
+        name: {k: v for k, v in part.items() if k != "title"} for name, part in raw["parts"].items()
+    }
     return digest_json(raw)
 
 
@@ -78,7 +82,7 @@ def look(
     for one in known:  # in the order of their first look
         if one["experiment"] == own:
             break
-        earlier.append({k: one.get(k) for k in ("study", "profile", "when", "command")})
+        earlier.append({k: one[k] for k in _SHOWN})
     return {"digest": digest, "earlier": earlier}
 
 
@@ -95,7 +99,7 @@ def _written_down(path: Path, entry: JsonDict) -> list[JsonDict]:
 
 def _read(path: Path) -> list[JsonDict]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
     found = []
@@ -104,4 +108,4 @@ def _read(path: Path) -> list[JsonDict]:
             found.append(json.loads(line))
         except ValueError:
             continue  # a line that was edited by hand
-    return [one for one in found if isinstance(one, dict) and "experiment" in one]
+    return [one for one in found if isinstance(one, dict) and {"experiment", *_SHOWN} <= one.keys()]

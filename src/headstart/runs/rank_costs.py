@@ -113,8 +113,9 @@ def time_all(
 
     Returns:
         By key and batch size (a text, as in JSON): latencies, the 95th percentile None of too few
-        calls to have one; the slowest call; tokens of a text or None; and seconds of processors in a second of the timing, all networks together: on a CPU that has nothing
-        else to do at least 1, for nothing but calls is made then.
+        calls to have one; the slowest call; tokens of a text or None; and seconds of processors in
+        a second of the timing, all networks together: on a CPU that has nothing else to do at least
+        1, for nothing but calls is made then.
     """
     found: dict[str, dict[str, JsonDict]] = {one.key: {} for one in contenders}
     classes = len(dataset.classes)

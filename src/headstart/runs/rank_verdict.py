@@ -67,7 +67,7 @@ def _against_best(ranked: Sequence[JsonDict], best: int, right: Mapping[str, Rig
     for one, (own, best_only), p in zip(
         others, counts, holm([mcnemar_exact(a, b) for a, b in counts]), strict=True
     ):
-        one["against_best"] = {"only": own, "best_only": best_only, "p_holm": round(p, 10)}
+        one["against_best"] = {"only": own, "best_only": best_only, "p_holm": float(f"{p:.6g}")}
 
 
 def _dominator(
