@@ -172,17 +172,3 @@ def test_what_holds_neither_pictures_nor_texts_is_refused(tmp_path: Path) -> Non
     with pytest.raises(DataError, match="neither pictures nor texts"):
         fit_data(str(tmp_path / "numbers.csv"), out=tmp_path / "runs", show=SilentProgress())
     assert not (tmp_path / "runs").exists()
-
-
-@pytest.mark.parametrize(
-    ("place", "name"),
-    [
-        ("flowers.tar.gz", "fit-flowers"),
-        ("Meine Blumen (2).zip", "fit-Meine-Blumen-2"),
-        ("…", "fit-data"),
-    ],
-)
-def test_studies_are_named_after_their_data(place: str, name: str) -> None:
-    from headstart.runs.fit import _study_name
-
-    assert _study_name(place) == name

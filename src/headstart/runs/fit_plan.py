@@ -33,6 +33,7 @@ from headstart.runs.pace import Pace, measure_pace, releases, sample_batches
 from headstart.train.plan import Precision
 from headstart.types import InputSpec, IntArray, Progress, Score
 
+_FOR_FIRST = 0.75  # share of the time left that the first backbone's features may take
 _FOR_FEATURES = 0.4  # share of the time left that goes into frozen features, all backbones together
 _FOR_TUNING = 0.8  # share of the time that would be left over which a plan may take: it is a guess
 _CURVE_PROBES = 4.0  # times of a cross-validated probe that a learning curve takes
@@ -229,7 +230,7 @@ class Plan:
         needed = self._missing_seconds(first, dataset)
         if isinstance(first.backbone.input_spec, InputSpec) and self.device.type == "cpu":
             needed /= _FASTER_ENGINE
-        allowed = _FOR_FEATURES * self.clock.left
+        allowed = _FOR_FIRST * self.clock.left
         if needed <= allowed:
             return None
         counts = np.array([n for of in dataset.counts().values() for n in of.values()])

@@ -32,7 +32,6 @@ Photos that were saved again as JPEG of quality 30 at a third of their size stil
 SAME_WORDS = 0.5
 """Least share of common runs of three words (Jaccard index) of a pair of texts that counts."""
 _NEIGHBOURS = 3
-_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +78,20 @@ def candidates(features: Features, learnt: IntArray, test: IntArray, task: Task)
     keys = features.gather(learnt).reshape(len(learnt), -1)
     mean = keys.mean(axis=0)
     keys -= mean
-    found = []
-    for start in range(0, len(test), _AT_ONCE):
-        some = test[start : start + _AT_ONCE]
-        queries = features.gather(some).reshape(len(some), -1) - mean
-        places, cosines = nearest(queries, keys, min(_NEIGHBOURS, len(keys)))
-        rows, columns = np.nonzero(cosines >= ALIKE)
-        found += [
-            NearCopy(int(learnt[places[r, c]]), int(some[r]), float(cosines[r, c]))
-            for r, c in zip(rows, columns, strict=True)
-        ]
-        task.advance(len(some))
+    queries = features.gather(test).reshape(len(test), -1) - mean
+    before = 0
+
+    def advance(done: int) -> None:
+        nonlocal before
+        task.advance(done - before)
+        before = done
+
+    places, cosines = nearest(queries, keys, min(_NEIGHBOURS, len(keys)), done=advance)
+    rows, columns = np.nonzero(cosines >= ALIKE)
+    found = [
+        NearCopy(int(learnt[places[r, c]]), int(test[r]), float(cosines[r, c]))
+        for r, c in zip(rows, columns, strict=True)
+    ]
     return sorted(found, key=lambda p: (-p.similarity, p.test, p.learnt))
 
 
