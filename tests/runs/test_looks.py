@@ -63,11 +63,11 @@ def test_the_same_contents_elsewhere_are_the_same_test_split() -> None:
     assert expected is not None
     # Other names, another order, other training samples.
     moved = dataset(
-        test=(1, 0),
+        test=(0, 1),
         names=("x", "y", "z"),
         digests=("digest of e.png", "digest of d.png", "new"),
         labels=(0, 1, 0),
-        splits={"train": (2,), "test": (1, 0)},
+        splits={"train": (2,), "test": (0, 1)},
     )
     assert split_digest(moved) == expected
     assert split_digest(dataset(labels=(0, 1, 0, 1, 1))) != expected
