@@ -194,7 +194,10 @@ def test_models_of_pictures_of_the_format_before_are_read(tmp_path: Path) -> Non
     save_model(tmp_path, TrainedModel(model, tensors))
     assert not (tmp_path / "tokenizer.json").exists()
     record = json.loads((tmp_path / "model.json").read_text())
-    assert record["format_version"] == 3
+    assert record["format_version"] == 4
+    del record["temperature"]
+    (tmp_path / "model.json").write_text(json.dumps({**record, "format_version": 3}))
+    assert Predictor.load(tmp_path, device=CPU).model.temperature == 1
     for key in ("options", "goal"):
         del record[key]
     (tmp_path / "model.json").write_text(json.dumps({**record, "format_version": 2}))
