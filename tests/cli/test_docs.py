@@ -8,6 +8,7 @@ import yaml
 from help_pages import pages
 
 from headstart.config import load_experiment, shipped_experiments
+from headstart.config.schema import Analysis
 
 ROOT = Path(__file__).parents[2]
 MARKDOWN = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -41,6 +42,12 @@ def test_experiment_files_in_the_documentation_are_valid(tmp_path: Path) -> None
         path = tmp_path / "study.yaml"
         path.write_text(block)
         assert load_experiment(path).parts, name
+
+
+def test_the_guide_tells_the_defaults_of_the_analysis() -> None:
+    guide = (ROOT / "docs/guides/experiment-file.md").read_text()
+    (block,) = [b for b in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if "analysis:" in b]
+    assert yaml.safe_load(block)["analysis"] == Analysis().model_dump()
 
 
 def test_parts_in_the_guide_are_valid(tmp_path: Path) -> None:

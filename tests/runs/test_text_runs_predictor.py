@@ -206,5 +206,5 @@ def test_models_of_pictures_of_the_format_before_are_read(tmp_path: Path) -> Non
     assert loaded.tensors.keys() == tensors.keys()
     assert len(Predictor.load(tmp_path, device=CPU).classes_) == 3
     (tmp_path / "model.json").write_text(json.dumps({**record, "format_version": 1}))
-    with pytest.raises(WeightsError, match="expected format version 3, got 1"):
+    with pytest.raises(WeightsError, match="expected format version 4, got 1"):
         load_model(tmp_path)

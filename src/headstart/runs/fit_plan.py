@@ -38,6 +38,7 @@ _FOR_FEATURES = 0.4  # share of the time left that goes into frozen features, al
 _FOR_TUNING = 0.8  # share of the time that would be left over which a plan may take: it is a guess
 _CURVE_PROBES = 4.0  # times of a cross-validated probe that a learning curve takes
 _CURVE_SHARE = 0.15  # of the budget that a learning curve may take
+_FULLER_BATCHES = 1.5  # all texts by length fill batches better than the few of the trial
 _FASTER_ENGINE = (
     2.0  # how many times as fast as torch the engine for all pictures will be, at least
 )
@@ -228,8 +229,10 @@ class Plan:
     def _limit(self, dataset: Dataset, first: _Ready) -> int | None:
         """Return how many samples of each class there is time for; None for all."""
         needed = self._missing_seconds(first, dataset)
-        if isinstance(first.backbone.input_spec, InputSpec) and self.device.type == "cpu":
-            needed /= _FASTER_ENGINE
+        if isinstance(first.backbone.input_spec, InputSpec):
+            needed /= _FASTER_ENGINE if self.device.type == "cpu" else 1.0
+        else:
+            needed /= _FULLER_BATCHES
         allowed = _FOR_FIRST * self.clock.left
         if needed <= allowed:
             return None
