@@ -23,9 +23,9 @@ from headstart.errors import ConfigError
 from headstart.features.extract import Extraction, extract
 from headstart.heads import stage_sizes
 from headstart.runs import fit_plan
-from headstart.runs.fit_clock import Clock
+from headstart.runs.fit_clock import Clock, largest_limit
 from headstart.runs.fit_file import Choice, Tuning, experiment_text
-from headstart.runs.fit_plan import Plan, Tried, largest_limit
+from headstart.runs.fit_plan import Plan, Tried
 from headstart.runs.pace import Pace
 from headstart.train import cut_for
 

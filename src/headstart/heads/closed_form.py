@@ -54,6 +54,20 @@ class LogisticFit:
     iterations: int
     converged: bool
 
+    def probabilities(self, features: FloatArray) -> npt.NDArray[np.float64]:
+        """Return what the probe says of samples.
+
+        Args:
+            features: float32, shape [n, features].
+
+        Returns:
+            Class probabilities, float64, shape [n, classes]; rows sum to 1.
+        """
+        logits = features @ self.weight.T + self.bias
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        out: npt.NDArray[np.float64] = shares / shares.sum(axis=1, keepdims=True)
+        return out
+
 
 def fit_logistic(
     features: FloatArray,

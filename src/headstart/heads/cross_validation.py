@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy import linalg
 
 from headstart._util.seeding import generator
-from headstart.heads.closed_form import LogisticFit, fit_logistic
+from headstart.heads.closed_form import fit_logistic
 from headstart.types import FloatArray, IntArray
 
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
@@ -145,7 +144,7 @@ def cross_validate(
             features[train], labels[train], classes, tried, device=device, tolerance=_TOLERANCE
         )
         for index, fit in enumerate(fits):
-            said[index, test] = _probabilities(fit, features[test])
+            said[index, test] = fit.probabilities(features[test])
         done()
     rows = np.arange(len(labels))
     losses = [-np.log(np.maximum(p[rows, labels], _LEAST)).mean() for p in said]
@@ -163,11 +162,3 @@ def _draw(labels: IntArray, share: float, draws: np.random.Generator) -> IntArra
     # Whether a class of 10 gives 2 or 3 at a share of a quarter is drawn, so that the sum is right.
     wanted = np.maximum(1, np.floor(share * counts + draws.random(len(counts))))
     return np.sort(order[rank < np.repeat(wanted, counts)])
-
-
-def _probabilities(fit: LogisticFit, features: FloatArray) -> npt.NDArray[np.float32]:
-    logits = features @ fit.weight.T.astype(np.float32) + fit.bias.astype(np.float32)
-    logits -= logits.max(axis=1, keepdims=True)
-    shares = np.exp(logits)
-    out: npt.NDArray[np.float32] = (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
-    return out

@@ -26,7 +26,7 @@ from headstart.features.store import FeatureStore
 from headstart.heads import cross_validate
 from headstart.runs import inputs
 from headstart.runs.bench import StoppableProgress
-from headstart.runs.fit_clock import Clock
+from headstart.runs.fit_clock import Clock, largest_limit
 from headstart.runs.fit_file import TIMED_SAMPLES, Choice, Tuning
 from headstart.runs.folds import FOLDS, make_folds
 from headstart.runs.pace import Pace, measure_pace, releases, sample_batches
@@ -395,21 +395,3 @@ def _words(trainable: int | str) -> str:
     if trainable == "all":
         return "all of the network"
     return "the last stage" if trainable == 1 else f"the last {trainable} stages"
-
-
-__all__ = ["Plan", "Tried"]
-
-
-def largest_limit(counts: IntArray, wanted: int) -> int:
-    """Return how many samples of each class and split may be used, so that all are not too many.
-
-    Args:
-        counts: Samples of each class and split, int64.
-        wanted: How many may be used in all.
-
-    Returns:
-        The largest limit with at most so many samples; at least 5.
-    """
-    limits = np.arange(5, max(6, int(counts.max()) + 1))
-    used = np.minimum(counts[None, :], limits[:, None]).sum(axis=1)
-    return int(limits[max(0, int(np.searchsorted(used, wanted, side="right")) - 1)])

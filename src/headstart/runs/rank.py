@@ -26,7 +26,7 @@ from headstart.config import schema
 from headstart.data.dataset import Dataset
 from headstart.data.encode import measure_lengths
 from headstart.data.guess import guess_kind
-from headstart.errors import ConfigError, DataError, RunError, WeightsError
+from headstart.errors import ConfigError, DataError, WeightsError
 from headstart.features.extract import Extraction, extract
 from headstart.features.store import FeatureStore
 from headstart.report.rank_page import rank_html
@@ -39,10 +39,10 @@ from headstart.runs.rank_scores import (
     cheap_scores,
     cross_validated_probe,
     method_record,
-    source_probabilities,
 )
 from headstart.runs.rank_verdict import Right, agreement, judge
-from headstart.runs.record import environment, score_json
+from headstart.runs.record import environment, new_folder, score_json
+from headstart.runs.zero_shot import classify
 from headstart.types import InputSpec, IntArray, JsonDict, Noun, Progress
 
 SCHEMA_VERSION = 1
@@ -141,7 +141,7 @@ def rank(
         "recommendation": judge(entries, right, dataset.noun),
         "wall_seconds": round(time.perf_counter() - started, 3),
     }
-    folder = _new_folder(Path(out), f"rank-{study_name(place)}-{now:%Y%m%d-%H%M%S}")
+    folder = new_folder(Path(out), f"rank-{study_name(place)}-{now:%Y%m%d-%H%M%S}")
     files.write_json(folder / "rank.json", record)
     files.write_text(folder / "rank.html", rank_html(record))
     return RankResult(folder, record, folder / "rank.html")
@@ -266,7 +266,7 @@ class _Race:
         classifier = one.backbone.classifier
         theta = None
         if classifier is not None:
-            theta = source_probabilities(classifier, features, self.device)
+            theta = classify(classifier, features, self.device)
         with self.progress.task(f"scores of {one.key}", FOLDS + 1, "steps") as task:
             start = time.perf_counter()
             evidence, expected, near = cheap_scores(features, labels, classes, folds, theta)
@@ -356,18 +356,6 @@ def _refuse_few(dataset: Dataset, rows: IntArray) -> None:
             f"to rank backbones each class needs {FOLDS} {dataset.noun}s for training and "
             f"validation, one for each fold; too few have: {', '.join(few[:10])}"
         )
-
-
-def _new_folder(out: Path, stem: str) -> Path:
-    out.mkdir(parents=True, exist_ok=True)
-    for number in range(1, 1000):
-        folder = out / (stem if number == 1 else f"{stem}-{number}")
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        return folder
-    raise RunError(f"{out}: no free name for a folder beginning with {stem}")
 
 
 def _command(

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from headstart.evaluate import wilson
 from headstart.evaluate.transferability import NEIGHBOURS, knn_votes, leep, logme
-from headstart.heads.closed_form import LogisticFit, fit_logistic
+from headstart.heads.closed_form import fit_logistic
 from headstart.heads.cross_validation import inverse_penalties
 from headstart.runs.folds import FOLDS
 from headstart.types import FloatArray, IntArray, JsonDict, Score
@@ -65,10 +64,10 @@ def cross_validated_probe(
         rest = ~test & ~chooses
         cs = inverse_penalties(features[rest])
         fits = fit_logistic(features[rest], labels[rest], classes, cs, device=device)
-        losses = [_loss(_probabilities(fit, features[chooses]), labels[chooses]) for fit in fits]
+        losses = [_loss(fit.probabilities(features[chooses]), labels[chooses]) for fit in fits]
         best = cs[int(np.argmin(losses))]
         (fit,) = fit_logistic(features[~test], labels[~test], classes, [best], device=device)
-        said[test] = _probabilities(fit, features[test])
+        said[test] = fit.probabilities(features[test])
         chosen.append(best)
         done()
     right = said.argmax(axis=1) == labels
@@ -96,28 +95,6 @@ def neighbours_accuracy(
         votes = knn_votes(features[~test], labels[~test], features[test], classes, NEIGHBOURS)
         right += int((votes.argmax(axis=1) == labels[test]).sum())
     return wilson(right, len(labels))
-
-
-@torch.inference_mode()
-def source_probabilities(
-    classifier: nn.Module, features: FloatArray, device: torch.device
-) -> FloatArray:
-    """Return what a network's own classifier says, of pooled features.
-
-    Args:
-        classifier: The network's last layer, on the device.
-        features: float32, shape [n, width].
-        device: Where to compute.
-
-    Returns:
-        Probabilities of its own classes, float32, shape [n, s].
-    """
-    classifier.eval()
-    parts = [
-        torch.softmax(classifier(piece.to(device)).float(), dim=-1).cpu()
-        for piece in torch.split(torch.from_numpy(features), 1024)
-    ]
-    return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
 
 
 def cheap_scores(
@@ -149,13 +126,6 @@ def cheap_scores(
 def method_record() -> JsonDict:
     """Return how the scores were made, for rank.json."""
     return {"folds": FOLDS, "neighbours": NEIGHBOURS}
-
-
-def _probabilities(fit: LogisticFit, features: FloatArray) -> npt.NDArray[np.float64]:
-    logits = features @ fit.weight.T + fit.bias
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    out: npt.NDArray[np.float64] = shares / shares.sum(axis=1, keepdims=True)
-    return out
 
 
 def _loss(probabilities: npt.NDArray[np.float64], labels: IntArray) -> float:

@@ -36,6 +36,22 @@ def new_run_folder(out: Path, experiment: Experiment, now: datetime.datetime) ->
         The folder; a number is added where one of that second exists.
     """
     stem = "-".join(filter(None, [experiment.name, experiment.profile, f"{now:%Y%m%d-%H%M%S}"]))
+    return new_folder(out, stem)
+
+
+def new_folder(out: Path, stem: str) -> Path:
+    """Make a new, empty folder; a number is added to its name where there is one already.
+
+    Args:
+        out: The folder that it is made in; it is made too.
+        stem: Its name.
+
+    Returns:
+        The folder.
+
+    Raises:
+        RunError: There are a thousand of that name.
+    """
     out.mkdir(parents=True, exist_ok=True)
     for number in range(1, 1000):
         folder = out / (stem if number == 1 else f"{stem}-{number}")
@@ -44,7 +60,7 @@ def new_run_folder(out: Path, experiment: Experiment, now: datetime.datetime) ->
         except FileExistsError:
             continue
         return folder
-    raise RunError(f"{out}: no free name for a run folder beginning with {stem}")
+    raise RunError(f"{out}: no free name for a folder beginning with {stem}")
 
 
 def write_experiment(folder: Path, experiment: Experiment) -> None:

@@ -76,7 +76,7 @@ def run_zero_shot(name: str, part: schema.ZeroShotPart, bench: Bench) -> PartRes
         extraction = bench.extract(backbone, pooled, rows, None)
         seconds += extraction.wall_seconds
         features = extraction.features.gather(np.arange(len(rows), dtype=np.int64))
-        probabilities = _classify(classifier, features, bench.device)
+        probabilities = classify(classifier, features, bench.device)
         found = evaluate_zero_shot(probabilities, places[dataset.labels[rows]], places)
         scores[split] = {"top1": score_json(found.top1), "top5": score_json(found.top5)}
         predictions[split] = Predictions(
@@ -136,7 +136,17 @@ def _classifier(name: str, backbone: Backbone) -> nn.Module:
 
 
 @torch.inference_mode()
-def _classify(classifier: nn.Module, features: FloatArray, device: torch.device) -> FloatArray:
+def classify(classifier: nn.Module, features: FloatArray, device: torch.device) -> FloatArray:
+    """Return what a network's own classifier says, of pooled features.
+
+    Args:
+        classifier: The network's last layer, on the device.
+        features: float32, shape [n, width].
+        device: Where to compute.
+
+    Returns:
+        Probabilities of its own classes, float32, shape [n, s].
+    """
     classifier.eval()
     parts = [
         torch.softmax(classifier(piece.to(device)).float(), dim=-1).cpu()
