@@ -28,8 +28,10 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 demo: $(VENV)/.demo   ## real digits, real weights, a report: under 3 minutes once installed
 	$(BIN)/headstart run mnist-few-labels --profile small
 
+# A worker that dies ends the run, with the name of its test: pytest-xdist would start another and,
+# with whole files on one worker, sometimes wait for ever.
 test: $(VENV)/.dev    ## run the tests (warnings are errors)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0
 
 check: $(VENV)/.dev   ## format, lint, strict types, import contracts, docstrings
 	$(BIN)/ruff format --check src tests benchmarks

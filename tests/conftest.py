@@ -1,5 +1,8 @@
 """What every test shares: its own cache, no network."""
 
+import ctypes
+import gc
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -21,3 +24,17 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_given_back() -> Iterator[None]:
+    """Give freed memory back to the machine: a worker that runs for minutes would keep gigabytes.
+
+    A worker that the kernel ends for want of memory takes its tests with it.
+    """
+    yield
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of the GNU C library
+        if trim is not None:
+            trim(0)
