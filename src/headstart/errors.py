@@ -5,6 +5,7 @@
     ├── DataError                   the data set: missing, unreadable, too small, leaking
     │   └── UnsafeArchiveError      an archive that tries to write outside, or to explode
     ├── WeightsError                weights that are missing, damaged or of another network
+    │   └── BundleError             a bundle that is damaged, changed, or says what is not so
     ├── FrozenStateError            something that was promised to be frozen has moved
     ├── StoreError                  the feature store: damaged, locked, or no space left
     ├── EngineError                 no engine could run the frozen forward pass correctly
@@ -37,6 +38,10 @@ class UnsafeArchiveError(DataError):
 
 class WeightsError(HeadstartError):
     """Weights are missing, damaged or belong to another network."""
+
+
+class BundleError(WeightsError):
+    """A bundle is damaged or was changed, holds what no bundle may, or computes something else."""
 
 
 class FrozenStateError(HeadstartError):

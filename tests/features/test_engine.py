@@ -147,7 +147,7 @@ def test_the_graph_is_exported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     backbone = TinyBackbone()
     build("onnxruntime", backbone, "pooled", tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["graph.onnx"]
-    monkeypatch.setattr(graph_module, "_export", None)  # calling it would be an error
+    monkeypatch.setattr(graph_module, "export_named", None)  # calling it would be an error
     build("openvino", backbone, "pooled", tmp_path)
 
 
@@ -227,7 +227,7 @@ def test_a_network_that_cannot_be_exported_is_one_clear_error(
     def refuse(*arguments: object) -> bytes:
         raise RuntimeError("no such operator\nand a long trace")
 
-    monkeypatch.setattr(graph_module, "_export", refuse)
+    monkeypatch.setattr(graph_module, "export_named", refuse)
     with pytest.raises(EngineError, match=r"tiny at pooled \(RuntimeError: no such operator\)"):
         build("openvino", TinyBackbone(), "pooled", tmp_path)
     assert list(tmp_path.iterdir()) == []

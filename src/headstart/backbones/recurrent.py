@@ -125,7 +125,7 @@ class RecurrentLayer(nn.Module):
 
     def start(self, x: Tensor) -> State:
         """Return the state before the first step of a batch: zeros."""
-        zeros = x.new_zeros(1, len(x), self.width)
+        zeros = x.new_zeros(1, x.shape[0], self.width)  # a graph keeps it open
         return (zeros, zeros) if self.cell == "lstm" else (zeros,)
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:

@@ -127,7 +127,7 @@ def load_language_model(folder: Path) -> SavedLanguage:
                     f"{folder / name} does not fit its checksum in {RECORD}: it is damaged, or "
                     "from another training; train the language model again, or copy it again"
                 )
-        spec, about = _spec(record["spec"]), dict(record["about"])
+        spec, about = recurrent_spec(record["spec"]), dict(record["about"])
         tokenizer = data[_TOKENIZER].decode()
         words = len(json.loads(tokenizer)["model"]["vocab"])
         tensors = safetensors.torch.load(data[_WEIGHTS])
@@ -184,11 +184,6 @@ def build_saved(
             f"{name}: weights: expected 'pretrained' (those of the run) or 'random', got "
             f"{weights!r}"
         )
-    if pairs == "together":
-        raise ConfigError(
-            f"{name}: pairs: expected 'separately', got 'together': a recurrent network reads each "
-            "text of a pair by itself"
-        )
     if max_length is not None and max_length < 1:
         raise ConfigError(f"{name}: max_length: expected at least 1, got {max_length}")
     saved = load_language_model(folder)
@@ -200,23 +195,69 @@ def build_saved(
         with seeded(seed, "headstart/language"):
             network = LanguageNetwork(saved.spec)
         record = random_weights(seed)
+    spec = TextSpec(
+        tokenizer=saved.tokenizer,
+        max_length=_MAX_LENGTH if max_length is None else max_length,
+        pairs=pairs,
+        strip_markup=strip_markup,
+    )
+    return _apart(name, network, pooling, spec, record)
+
+
+def build_unloaded(
+    name: str, spec: RecurrentSpec, pooling: Pooling | None, text: TextSpec
+) -> Network:
+    """Build the backbone of a language model without its file, with weights to be replaced.
+
+    Args:
+        name: The backbone's name, for messages.
+        spec: The architecture of the language model.
+        pooling: As for `build_saved`.
+        text: How texts are read.
+
+    Returns:
+        The parts.
+
+    Raises:
+        ConfigError: An option is not one that recurrent networks have.
+    """
+    with seeded(0, "headstart/language"):
+        network = LanguageNetwork(spec)
+    return _apart(name, network, pooling, text, random_weights(0))
+
+
+def _apart(
+    name: str, network: LanguageNetwork, pooling: Pooling | None, text: TextSpec, record: Weights
+) -> Network:
+    if text.pairs == "together":
+        raise ConfigError(
+            f"{name}: pairs: expected 'separately', got 'together': a recurrent network reads each "
+            "text of a pair by itself"
+        )
     chosen: Pooling = "max" if pooling is None else pooling
     return Network(
-        architecture=architecture(saved.spec, chosen, pairs),
-        stages=language_stages(network, pooling=chosen, separately=pairs == "separately"),
+        architecture=architecture(network.spec, chosen, text.pairs),
+        stages=language_stages(network, pooling=chosen, separately=text.pairs == "separately"),
         classifier=None,
-        input_spec=TextSpec(
-            tokenizer=saved.tokenizer,
-            max_length=_MAX_LENGTH if max_length is None else max_length,
-            pairs=pairs,
-            strip_markup=strip_markup,
-        ),
+        input_spec=text,
         weights=record,
         parameters_total=count_parameters(network),
     )
 
 
-def _spec(record: Mapping[str, Any]) -> RecurrentSpec:
+def recurrent_spec(record: Mapping[str, Any]) -> RecurrentSpec:
+    """Return the architecture that `RecurrentSpec.describe` described.
+
+    Args:
+        record: Its values.
+
+    Returns:
+        The architecture.
+
+    Raises:
+        ValueError: Keys are missing, or there are others.
+        ConfigError: A value is out of its range.
+    """
     expected = {field.name for field in fields(RecurrentSpec)}
     if set(record) != expected:
         raise ValueError(f"spec: expected {sorted(expected)}, got {sorted(record)}")

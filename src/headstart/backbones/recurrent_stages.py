@@ -74,7 +74,9 @@ class LayerStage(nn.Module):
         batch, length, width = values.shape
         firsts = (segments == 1).sum(dim=1)
         seconds = (segments == 2).sum(dim=1)
-        longest = max(1, int(torch.maximum(firsts, seconds).max()))
+        # A graph cannot depend on a number that is inside a tensor: there it is the most possible.
+        graph = torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting()
+        longest = length if graph else max(1, int(torch.maximum(firsts, seconds).max()))
         steps = torch.arange(longest, device=values.device)
         # Where place t of a segment is found: row i begins at 0, row b + i where the second does.
         index = torch.cat([steps.expand(batch, longest), firsts.unsqueeze(1) + steps])

@@ -10,7 +10,7 @@ from headstart._util.files import write_bytes, write_json, write_text
 from headstart._util.imports import optional
 from headstart.backbones.base import INPUT, POOLED, Backbone
 from headstart.backbones.transformers_files import CONFIG, TOKENIZER
-from headstart.backbones.transformers_stages import Embed, Whole, stored_tensors
+from headstart.backbones.transformers_stages import Embed, Saved, Whole, stored_tensors
 from headstart.backbones.weights import HUB_FILE
 from headstart.errors import ConfigError
 from headstart.types import JsonDict, TextSpec
@@ -34,8 +34,7 @@ def save_transformers(backbone: Backbone, folder: Path) -> None:
     import safetensors.torch
 
     stages = backbone.modules(INPUT, POOLED)
-    first, spec = stages[0][1], backbone.input_spec
-    saved = first.saved if isinstance(first, Embed | Whole) else None
+    saved, spec = _saved(backbone), backbone.input_spec
     if saved is None or not isinstance(spec, TextSpec):
         raise ConfigError(
             f"only backbones of transformers can be saved for transformers, not {backbone.name}"
@@ -49,11 +48,30 @@ def save_transformers(backbone: Backbone, folder: Path) -> None:
     write_bytes(folder / HUB_FILE, content)
     write_json(folder / CONFIG, saved.config)
     write_text(folder / TOKENIZER, spec.tokenizer)
-    write_json(folder / "tokenizer_config.json", _tokenizer_config(spec, saved.config))
+    write_json(folder / "tokenizer_config.json", tokenizer_config(spec, saved.config))
 
 
-def _tokenizer_config(spec: TextSpec, config: JsonDict) -> JsonDict:
-    """Say what tokenizer.json leaves out: which tokens are the special ones."""
+def configuration(backbone: Backbone) -> JsonDict | None:
+    """Return the library's configuration of a backbone, or None where it is of another library."""
+    saved = _saved(backbone)
+    return None if saved is None else dict(saved.config)
+
+
+def _saved(backbone: Backbone) -> Saved | None:
+    first = backbone.modules(INPUT, POOLED)[0][1]
+    return first.saved if isinstance(first, Embed | Whole) else None
+
+
+def tokenizer_config(spec: TextSpec, config: JsonDict) -> JsonDict:
+    """Say what tokenizer.json leaves out, such as which tokens are the special ones.
+
+    Args:
+        spec: How texts are read.
+        config: The library's configuration of the network.
+
+    Returns:
+        The content of tokenizer_config.json.
+    """
     tokenizers = optional("tokenizers", "text", "saving a tokenizer")
     tokenizer: Any = tokenizers.Tokenizer.from_str(spec.tokenizer)
     content = json.loads(spec.tokenizer)

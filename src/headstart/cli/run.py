@@ -1,5 +1,6 @@
 """`headstart run`: run a study and print what came out."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,6 +89,15 @@ def print_result(result: "RunResult") -> None:
     typer.echo(f"Run folder:  {result.folder}")
     typer.echo(f"Report:      {result.report_html}")
     typer.echo(f"             {result.report_pdf}")
+    if _can_be_bundled(result.results):
+        typer.echo(f"next: headstart bundle {shlex.quote(str(result.folder))}")
+
+
+def _can_be_bundled(results: "JsonDict") -> bool:
+    """Return whether the recommended model is one that was trained to tell something of samples."""
+    name = (results.get("recommendation") or {}).get("model")
+    kinds = {model["name"]: model.get("kind", "model") for model in results["models"]}
+    return kinds.get(name) in ("model", "sweep", "ensemble")
 
 
 def _print_results(results: "JsonDict") -> None:

@@ -137,6 +137,25 @@ def probe(data: bytes) -> Probe:
     )
 
 
+def dimensions(data: bytes) -> tuple[int, int]:
+    """Read a picture's size from its first bytes, without decoding it.
+
+    Args:
+        data: The encoded file.
+
+    Returns:
+        Width and height in pixels, as stored: not turned upright.
+
+    Raises:
+        DataError: The bytes are no picture, or their header is damaged.
+    """
+    opener = _opener(data)
+    try:
+        return opener(data).size
+    except Exception as error:  # as in `_decode`: Pillow's readers raise almost anything
+        raise DataError(f"damaged or cut off: {_first_line(error)}") from error
+
+
 def transform(image: Image.Image, spec: InputSpec) -> FloatArray:
     """Fit a picture to a backbone's input and normalise it.
 

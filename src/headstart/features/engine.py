@@ -25,7 +25,6 @@ from headstart.errors import EngineError
 from headstart.features.graph import (
     BATCH,
     INPUT,
-    OUTPUT,
     frozen_copy,
     load_graph,
 )
@@ -119,13 +118,14 @@ def build_engine(
 
 
 def graph_engine(
-    name: EngineName, graph: bytes, spec: InputSpec, *, size: int, threads: int
+    name: EngineName, graph: bytes | Path, spec: InputSpec, *, size: int, threads: int
 ) -> Engine:
     """Make an engine of an exported network, for batches of one size.
 
     Args:
         name: ``onnxruntime`` or ``openvino``.
-        graph: From `headstart.features.graph.export_graph`.
+        graph: From `headstart.features.graph.export_graph`, or a file that the engine reads; its
+            one output may have any name.
         spec: The pictures that it takes.
         size: Pictures at a time.
         threads: How many compute.
@@ -220,13 +220,17 @@ class OnnxRuntimeEngine:
     """ONNX Runtime on the CPU."""
 
     def __init__(
-        self, runtime: Any, graph: bytes, size: int | None = None, threads: int | None = None
+        self,
+        runtime: Any,
+        graph: bytes | Path,
+        size: int | None = None,
+        threads: int | None = None,
     ) -> None:
         """Load a graph.
 
         Args:
             runtime: The module `onnxruntime`.
-            graph: From `headstart.features.graph`.
+            graph: From `headstart.features.graph`, or a file.
             size: Pictures at a time; None: `graph_batch_size`.
             threads: How many compute; None: `cpu_threads`.
         """
@@ -255,7 +259,7 @@ class OnnxRuntimeEngine:
         return in_micro_batches(self._run, batch, self._size)
 
     def _run(self, chunk: FloatArray) -> FloatArray:
-        result: FloatArray = self._session.run([OUTPUT], {INPUT: chunk})[0]
+        result: FloatArray = self._session.run(None, {INPUT: chunk})[0]
         return result
 
 
@@ -265,7 +269,7 @@ class OpenVinoEngine:
     def __init__(
         self,
         openvino: Any,
-        graph: bytes,
+        graph: bytes | Path,
         height: int,
         width: int,
         size: int | None = None,
@@ -275,7 +279,7 @@ class OpenVinoEngine:
 
         Args:
             openvino: The module `openvino`.
-            graph: From `headstart.features.graph`.
+            graph: From `headstart.features.graph`, or a file.
             height: Rows of the input.
             width: Columns of the input.
             size: Pictures at a time; None: `graph_batch_size`.
@@ -408,7 +412,7 @@ def import_openvino() -> Any:
 def _from_graph(
     name: EngineName,
     library: Any,
-    graph: bytes,
+    graph: bytes | Path,
     spec: InputSpec,
     size: int | None = None,
     threads: int | None = None,

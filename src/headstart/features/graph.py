@@ -1,11 +1,11 @@
-"""A frozen prefix as an ONNX graph: what ONNX Runtime and OpenVINO read."""
+"""Networks as ONNX graphs, frozen prefixes above all: what ONNX Runtime and OpenVINO read."""
 
 import contextlib
 import copy
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -85,23 +85,46 @@ def export_graph(module: nn.Module, spec: InputSpec, batch: int) -> bytes:
     Returns:
         A model with one input ``images`` [batch, 3, height, width] and one output ``features``.
     """
-    return _export(module, torch.zeros(batch, 3, spec.height, spec.width))
+    images = torch.zeros(batch, 3, spec.height, spec.width)
+    return export_named(module, {INPUT: images}, OUTPUT, {INPUT: {0: BATCH}})
 
 
-def _export(module: nn.Module, example: torch.Tensor) -> bytes:
+def export_named(
+    module: nn.Module,
+    inputs: Mapping[str, torch.Tensor],
+    output: str,
+    axes: Mapping[str, Mapping[int, str]],
+) -> bytes:
+    """Return the ONNX graph of a module.
+
+    Args:
+        module: In eval mode, on the CPU: tensors, in the order of `inputs` -> one tensor.
+        inputs: An example of each, by the name that it gets in the graph.
+        output: The name of what leaves.
+        axes: By input the names of axes whose size is left open; the first of the output is
+            `BATCH`.
+
+    Returns:
+        The model.
+    """
     # Both exporters warn: of their own future, of every Python number they see. The filters are
     # put back when the block ends; no thread of ours runs meanwhile.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _export_by_tracing(module, example)
+            return _export_by_tracing(module, inputs, output, axes)
         except Exception:
             # Whatever it was (an operator it does not know, or the exporter is gone from a newer
             # torch): the other exporter decides, and its error is the one to read.
-            return _export_by_dynamo(module, example)
+            return _export_by_dynamo(module, inputs, output, axes)
 
 
-def _export_by_tracing(module: nn.Module, example: torch.Tensor) -> bytes:
+def _export_by_tracing(
+    module: nn.Module,
+    inputs: Mapping[str, torch.Tensor],
+    output: str,
+    axes: Mapping[str, Mapping[int, str]],
+) -> bytes:
     # Deprecated by torch, and still the first choice: for EfficientNet-Lite0 it takes 0.8 s where
     # the one below takes 7 to 10 s, as long as torch needs for the features of 1,000 pictures.
     # Its graphs compute paddings from shapes at run time, which cost ONNX Runtime a third of its
@@ -110,13 +133,13 @@ def _export_by_tracing(module: nn.Module, example: torch.Tensor) -> bytes:
         path = Path(folder) / "graph.onnx"
         torch.onnx.export(
             module,
-            (example,),
+            tuple(inputs.values()),
             path,
             dynamo=False,
             verbose=False,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_axes={name: dict(open_) for name, open_ in axes.items()} | {output: {0: BATCH}},
         )
         return path.read_bytes()
 
@@ -147,15 +170,24 @@ def _no_dump_on_failure() -> Iterator[None]:
         setattr(torch._C, "_jit_onnx_log", dump)  # noqa: B010
 
 
-def _export_by_dynamo(module: nn.Module, example: torch.Tensor) -> bytes:
+def _export_by_dynamo(
+    module: nn.Module,
+    inputs: Mapping[str, torch.Tensor],
+    output: str,
+    axes: Mapping[str, Mapping[int, str]],
+) -> bytes:
+    names = {name for open_ in axes.values() for name in open_.values()}
+    sizes = {name: torch.export.Dim(name) for name in names}
     program = torch.onnx.export(
         module,
-        (example,),
+        tuple(inputs.values()),
         dynamo=True,
         verbose=False,
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+        input_names=list(inputs),
+        output_names=[output],
+        dynamic_shapes=tuple(
+            {axis: sizes[open_] for axis, open_ in axes.get(name, {}).items()} for name in inputs
+        ),
     )
     assert program is not None, "the exporter returns a program where no file is named"
     data: bytes = program.model_proto.SerializeToString()

@@ -1,5 +1,10 @@
 """Trained models as files, and what they predict, alone and together."""
 
+from headstart.predict.answers import answer, failed
+from headstart.predict.bundle import Bundle, load_bundle, verify_bundle
+from headstart.predict.bundle_info import BundleInfo
+from headstart.predict.bundle_samples import StoredSample
+from headstart.predict.bundle_write import write_bundle
 from headstart.predict.ensemble import (
     Ensemble,
     Voting,
@@ -23,19 +28,27 @@ from headstart.predict.saved import (
 
 __all__ = [
     "BackboneOptions",
+    "Bundle",
+    "BundleInfo",
     "Ensemble",
     "Predictor",
     "SavedModel",
+    "StoredSample",
     "TrainedModel",
     "Voting",
     "align",
+    "answer",
     "combine",
+    "failed",
     "fit_ensemble",
     "fit_weights",
     "greedy_selection",
     "hard_vote",
+    "load_bundle",
     "load_model",
     "save_model",
     "soft_vote",
     "trained_tensors",
+    "verify_bundle",
+    "write_bundle",
 ]

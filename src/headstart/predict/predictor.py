@@ -64,26 +64,7 @@ class Predictor:
         Returns:
             The predictor.
         """
-        trained = load_model(folder)
-        model = trained.model
-        spec = model.input_spec
-        pictures = spec if isinstance(spec, InputSpec) else None
-        backbone = load_backbone(
-            model.backbone,
-            # Where nothing was frozen the file holds every weight: none need be found elsewhere. Of
-            # a language model of another run the folder is needed all the same: it says how large
-            # the network is.
-            weights="random" if model.cut == INPUT else model.backbone_weights,
-            seed=model.backbone_seed,
-            allow_network=allow_network,
-            fit=None if pictures is None else pictures.fit,
-            image_size=pictures.height
-            if pictures is not None and pictures.height == pictures.width
-            else None,
-            text=model.options.text,
-            series=model.options.series,
-        )
-        return cls(trained, backbone, device)
+        return cls(*load_parts(folder, allow_network=allow_network), device)
 
     @property
     def classes_(self) -> npt.NDArray[np.str_]:
@@ -168,3 +149,36 @@ class Predictor:
             return Path(sample).read_bytes()
         except OSError as error:
             raise DataError(f"{sample}: {error}") from error
+
+
+def load_parts(folder: Path, *, allow_network: bool = False) -> tuple[TrainedModel, Backbone]:
+    """Load a saved model, and the network that it was trained on.
+
+    Args:
+        folder: A model's folder in a run, such as ``runs/…/models/NAME``.
+        allow_network: Whether missing backbone weights may be downloaded.
+
+    Returns:
+        The model, and its backbone as it was before its training: `Predictor` compares the two and
+        puts the trained weights in.
+    """
+    trained = load_model(folder)
+    model = trained.model
+    spec = model.input_spec
+    pictures = spec if isinstance(spec, InputSpec) else None
+    backbone = load_backbone(
+        model.backbone,
+        # Where nothing was frozen the file holds every weight: none need be found elsewhere. Of
+        # a language model of another run the folder is needed all the same: it says how large
+        # the network is.
+        weights="random" if model.cut == INPUT else model.backbone_weights,
+        seed=model.backbone_seed,
+        allow_network=allow_network,
+        fit=None if pictures is None else pictures.fit,
+        image_size=pictures.height
+        if pictures is not None and pictures.height == pictures.width
+        else None,
+        text=model.options.text,
+        series=model.options.series,
+    )
+    return trained, backbone

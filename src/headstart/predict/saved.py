@@ -187,14 +187,31 @@ def load_model(folder: Path) -> TrainedModel:
     Raises:
         WeightsError: A file is missing or not of a version that this Headstart reads.
     """
+    model = load_description(folder)
     try:
-        record: JsonDict = files.read_json(folder / RECORD_NAME)
         tensors = safetensors.torch.load((folder / WEIGHTS_NAME).read_bytes())
     except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise WeightsError(
-            f"{folder}: expected a saved model ({RECORD_NAME} and {WEIGHTS_NAME}), but {error}"
-        ) from error
-    version = record.pop("format_version", None)
+        raise WeightsError(f"{_expected(folder)}, but {error}") from error
+    return TrainedModel(model, tensors)
+
+
+def load_description(folder: Path) -> SavedModel:
+    """Read what a trained model is, without its weights.
+
+    Args:
+        folder: Where `save_model` wrote it.
+
+    Returns:
+        The description.
+
+    Raises:
+        WeightsError: A file is missing or not of a version that this Headstart reads.
+    """
+    try:
+        record: JsonDict = files.read_json(folder / RECORD_NAME)
+        version = record.pop("format_version", None)
+    except (OSError, ValueError, AttributeError) as error:
+        raise WeightsError(f"{_expected(folder)}, but {error}") from error
     if version not in (*_OLDER, FORMAT_VERSION):
         raise WeightsError(
             f"{folder}: expected format version {FORMAT_VERSION}, got {version}; "
@@ -206,10 +223,14 @@ def load_model(folder: Path) -> TrainedModel:
         head_spec = record["head"]
         record["head"] = HeadSpec(**{**head_spec, "hidden": tuple(head_spec["hidden"])})
         record["classes"] = tuple(record["classes"])
-        return TrainedModel(SavedModel(**record), tensors)
+        return SavedModel(**record)
     except (OSError, KeyError, TypeError, ValueError) as error:
         found = f"{type(error).__name__}: {error}"
         raise WeightsError(f"{folder / RECORD_NAME}: expected a model, but {found}") from error
+
+
+def _expected(folder: Path) -> str:
+    return f"{folder}: expected a saved model ({RECORD_NAME} and {WEIGHTS_NAME})"
 
 
 def _spec(raw: JsonDict, folder: Path) -> Spec:

@@ -55,7 +55,11 @@ def load_whole(folder: Path, *, device: torch.device, allow_network: bool = Fals
     Returns:
         The model; what its network says is what `Predictor.predict` says.
     """
-    predictor = Predictor.load(folder, device=device, allow_network=allow_network)
+    return whole_of(Predictor.load(folder, device=device, allow_network=allow_network))
+
+
+def whole_of(predictor: Predictor) -> WholeModel:
+    """Return a predictor's model as one network, which shares the predictor's modules."""
     model = predictor.model
     # The stages themselves: their frozen wrapper looks at every module's mode in each call.
     stages = cast(FrozenStages, predictor._network).stages
