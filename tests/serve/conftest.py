@@ -1,0 +1,36 @@
+"""An application with bundles that cost nothing, in this process."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from served_fakes import Colours, Letters, Sums
+from starlette.testclient import TestClient
+
+from headstart.serve import Limits, create_app
+
+OpenApp = Callable[..., TestClient]
+
+
+@pytest.fixture
+def open_app() -> Iterator[OpenApp]:
+    """Return what starts an application: `open_app(bundles, key=…, max_queue=…)`."""
+    with ExitStack() as stack:
+
+        def start(
+            bundles: dict[str, object] | None = None, key: str | None = None, **limits: float
+        ) -> TestClient:
+            served = bundles if bundles is not None else fakes()
+            app = create_app(served, Limits(**limits), api_key=key)  # type: ignore[arg-type]
+            return stack.enter_context(TestClient(app, raise_server_exceptions=False))
+
+        yield start
+
+
+def fakes() -> dict[str, object]:
+    return {
+        "colours": Colours(),
+        "letters": Letters(),
+        "pairs": Letters("pair", "pairs"),
+        "sums": Sums(),
+    }
