@@ -100,7 +100,7 @@ def test_numbers_are_told_by_their_squared_error_and_a_missed_target_is_an_exit_
     assert "squared error of gru minus that of mean" in done.stdout
     assert "identical" not in done.stdout  # numbers do not agree or disagree
     assert "target MISSED: gru test.mse < 1e-06" in done.stdout
-    (folder,) = (tmp_path / "runs").iterdir()
+    (folder,) = (tmp_path / "runs").glob("numbers-*")
     assert headstart("check", str(folder)).returncode == 1
     assert headstart("resume", str(folder)).returncode == 0
     wrong = headstart("run", "numbers.yaml", "--data", "somewhere")
@@ -115,7 +115,7 @@ def test_language_is_told_by_its_perplexity(corpus: Path, headstart: Command) ->
     assert ": perplexity" in done.stdout
     assert 1 < float(line_of(done, "small")[2]) < 100
     assert "target met: small test.perplexity" in done.stdout
-    (folder,) = (corpus / "runs").iterdir()
+    (folder,) = (corpus / "runs").glob("words-*")
     assert headstart("check", str(folder)).returncode == 0
     missing = headstart("run", "words.yaml")
     assert missing.returncode == 2

@@ -26,6 +26,7 @@ from headstart.runs.benchmark import Benchmark, Plan, benchmark, warnings_of
 from headstart.runs.benchmark_measure import difference_of
 from headstart.runs.benchmark_prepare import prepare
 from headstart.runs.benchmark_samples import gather
+from headstart.runs.index import read_rows, write_index
 from headstart.types import TextSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -328,8 +329,14 @@ def test_the_command_prints_tables_and_writes_json(model: Path, tmp_path: Path) 
     p50 = record["results"][0]["timings"][0]["latency"]["p50_ms_per_sample"]
     assert "–" in done.output  # of four calls no 95th percentile
     assert f"{p50:.3f}" in done.output or f"{p50:.2f}" in done.output
-    done = CliRunner().invoke(app, [*words, "--format", "json"])
+    assert not (tmp_path / "index.html").exists()  # nobody's folder of runs
+    write_index(tmp_path)
+    asked = [*words, "--format", "json", "--out", str(tmp_path / "more.json")]
+    done = CliRunner().invoke(app, asked)
     assert json.loads(done.stdout)["conditions"]["rounds"] == 4
+    assert "more.json" in (tmp_path / "index.html").read_text()
+    row = next(row for row in read_rows(tmp_path) if row.name == "found.json")
+    assert (row.kind, row.model.text, row.prediction.order) == ("benchmark", "plain", p50)
 
 
 def test_own_texts_are_read_from_files_and_tables(tmp_path: Path) -> None:

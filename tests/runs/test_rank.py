@@ -1,5 +1,6 @@
 """`headstart rank`: real networks on little data, and its rules on made-up figures."""
 
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from headstart.errors import ConfigError, DataError, RunError, StoppedError
 from headstart.evaluate.transferability import leep, logme
 from headstart.runs import rank_costs
 from headstart.runs.folds import make_folds
+from headstart.runs.index import read_rows
 from headstart.runs.peak import Peak
 from headstart.runs.rank import RankResult, rank
 from headstart.runs.rank_scores import cross_validated_probe
@@ -164,6 +166,13 @@ def test_the_command_prints_tables_or_the_file_itself(quick, texts, tmp_path):
     assert printed.stdout == file.read_text()
     assert (file.parent / "rank.html").is_file()
     record = json.loads(printed.stdout)
+    (row,) = read_rows(tmp_path / "runs")
+    chosen = record["recommendation"]["name"]
+    (best,) = [one for one in record["candidates"] if one["key"] == chosen]
+    assert (row.kind, row.state, row.model.text) == ("rank", "complete", chosen)
+    assert row.score.order == best["scores"]["probe"]["accuracy"]["value"]
+    assert row.report.endswith("/rank.html")
+    assert record["command"] in html.unescape((tmp_path / "runs/index.html").read_text())
     shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*asked, "--limit-per-class", "10"])
     assert shown.exit_code == 0, shown.output
     assert "Accuracy out of fold, 40 texts of train and val" in shown.stdout

@@ -63,6 +63,7 @@ def benchmark(
     from headstart.evaluate.energy import open_rapl
     from headstart.runs.benchmark import Plan
     from headstart.runs.benchmark import benchmark as measure
+    from headstart.runs.index import INDEX_NAME, refresh
 
     plan = Plan(
         engines=cast("tuple[EngineName, ...]", tuple(engine)) if engine else None,
@@ -85,6 +86,8 @@ def benchmark(
     record = found.as_json()
     if out is not None:
         files.write_json(out, record)
+        if (out.parent / INDEX_NAME).exists():  # it was put among the runs
+            refresh(out.parent, progress.SilentProgress())
     if format == "json":
         typer.echo(json.dumps(record, indent=2))
     else:

@@ -8,7 +8,22 @@ import sys
 
 import typer
 
-from headstart.cli import benchmark, cache, check, compare, data, experiments, fit, rank, run
+from headstart.cli import (
+    benchmark,
+    bundle,
+    cache,
+    check,
+    compare,
+    data,
+    experiments,
+    export,
+    fit,
+    predict,
+    rank,
+    run,
+    runs,
+    serve,
+)
 from headstart.errors import HeadstartError, StoppedError
 
 app = typer.Typer(
@@ -26,6 +41,10 @@ app.command("run")(run.run)
 app.command("resume")(run.resume)
 app.command("compare")(compare.compare)
 app.command("benchmark")(benchmark.benchmark)
+app.command("bundle")(bundle.bundle)
+app.command("export")(export.export)
+app.command("predict")(predict.predict)
+app.command("runs")(runs.runs)
 app.command("check")(check.check)
 app.command("report")(check.report)
 app.command("experiments")(experiments.experiments)
@@ -33,6 +52,7 @@ app.command("show")(experiments.show)
 app.command("validate")(experiments.validate)
 app.command("schema")(experiments.schema)
 app.command("check-data")(data.check_data)
+app.command("serve")(serve.serve)
 app.add_typer(cache.app, name="cache")
 
 

@@ -2,11 +2,15 @@
 
 import base64
 import re
+from typing import TYPE_CHECKING
 
 from headstart.report import figures
 from headstart.report.numbering import row_anchor
 from headstart.report.pictures import Picture
 from headstart.report.records import Column, Figure, ReportView, Table
+
+if TYPE_CHECKING:  # imported where a page is rendered
+    import jinja2
 
 _MANY_ROWS = 24
 _RANGE = re.compile(r"\(?[\d.]+–[\d.]+%?\)?")
@@ -21,16 +25,7 @@ def to_html(view: ReportView) -> str:
     Returns:
         A complete page. Every text of a user is escaped.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("headstart.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates()
     environment.filters["prose"] = _prose
     return environment.get_template("report.html.j2").render(
         view=view,
@@ -39,6 +34,20 @@ def to_html(view: ReportView) -> str:
         groups=_groups,
         row_anchor=row_anchor,
         many_rows=_MANY_ROWS,
+    )
+
+
+def templates() -> "jinja2.Environment":
+    """Return the templates of all pages. They escape whatever is put into them."""
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("headstart.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
 
 

@@ -14,5 +14,7 @@ notebook   what a training in progress must remember besides its checkpoints
 build      the one place that turns configuration into objects
 result     what a part leaves, in memory and on the disk
 record     the files of a run folder
+alive      whether a process is at work on a run
+index      the page of all runs of a folder
 summary    records of models and sweeps, comparisons, targets
 """

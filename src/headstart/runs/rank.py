@@ -30,7 +30,7 @@ from headstart.errors import ConfigError, DataError, WeightsError
 from headstart.features.extract import Extraction, extract
 from headstart.features.store import FeatureStore
 from headstart.report.rank_page import rank_html
-from headstart.runs import inputs
+from headstart.runs import index, inputs
 from headstart.runs.bench import StoppableProgress
 from headstart.runs.folds import FOLDS, make_folds
 from headstart.runs.names import study_name
@@ -144,6 +144,7 @@ def rank(
     folder = new_folder(Path(out), f"rank-{study_name(place)}-{now:%Y%m%d-%H%M%S}")
     files.write_json(folder / "rank.json", record)
     files.write_text(folder / "rank.html", rank_html(record))
+    index.refresh(Path(out), show)
     return RankResult(folder, record, folder / "rank.html")
 
 

@@ -3,7 +3,8 @@
 import datetime
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from headstart._util.stopping import Stop
 from headstart.backbones.registry import RUN_PREFIX
 from headstart.config import schema
 from headstart.config.load import load_experiment
-from headstart.errors import ConfigError, RunError, StoppedError
+from headstart.errors import ConfigError, HeadstartError, RunError, StoppedError
 from headstart.report import render
-from headstart.runs import record
+from headstart.runs import index, record
+from headstart.runs.alive import at_work
 from headstart.runs.build import flattened
 from headstart.runs.inputs import resolved
 from headstart.runs.plan import plan_parts
@@ -151,7 +153,7 @@ def resume(
             f"{folder}: expected the folder of a run ({record.RUN_NAME} is missing or damaged): "
             f"{error}"
         ) from error
-    study = _found_again(load_experiment(folder / record.EXPERIMENT_NAME), about["working_folder"])
+    study = found_again(load_experiment(folder / record.EXPERIMENT_NAME), about["working_folder"])
     prepared = Study.prepare(
         study,
         plan_parts(study, about["only"]),
@@ -169,8 +171,16 @@ def resume(
     return _execute(prepared, folder, about, track or tracked_names(folder))
 
 
-def _found_again(study: schema.Experiment, working_folder: str) -> schema.Experiment:
-    """Return a study whose relative paths count from where the run began, if not from here."""
+def found_again(study: schema.Experiment, working_folder: str) -> schema.Experiment:
+    """Return a study whose relative paths count from where the run began, if not from here.
+
+    Args:
+        study: The experiment of a run.
+        working_folder: Where that was begun.
+
+    Returns:
+        The same, with the paths that are found there and not here.
+    """
 
     def there(text: str) -> str:
         path = Path(text).expanduser()
@@ -197,21 +207,48 @@ def _found_again(study: schema.Experiment, working_folder: str) -> schema.Experi
 
 
 def _execute(study: Study, folder: Path, about: JsonDict, track: Sequence[str]) -> RunResult:
-    """Run the parts that are not done yet, write the results after each, and the report."""
+    """Run the parts that are not done yet, write the results after each, and the report.
+
+    Meanwhile the run says of itself that it is at work, and in the end how it ended.
+    """
     started = time.perf_counter() - about["wall_seconds"]
     settings = flattened(study.experiment.model_dump(mode="json"))
+    about = {**about, "state": "running", "message": None}
+    name = study.experiment.name
     try:
-        with tracking(track, folder, study.experiment.name, settings, study.show) as study.trackers:
-            results = study.execute(folder, about, started)
-            html, pdf = render(folder, max_pages=study.experiment.report.max_pages)
-            study.trackers.finish(results)
+        with at_work(folder), _ending(folder, about, started):
+            files.write_json(folder / record.RUN_NAME, about)
+            index.refresh(folder.parent, study.show)
+            with tracking(track, folder, name, settings, study.show) as study.trackers:
+                results = study.execute(folder, about, started)
+                html, pdf = render(folder, max_pages=study.experiment.report.max_pages)
+                study.trackers.finish(results)
+            about["state"] = results["state"]
+    finally:
+        index.refresh(folder.parent, study.show)
+    return RunResult(folder, results, html, pdf)
+
+
+@contextmanager
+def _ending(folder: Path, about: JsonDict, started: float) -> Iterator[None]:
+    """Write into run.json how a run ended, and say how to go on where it was stopped."""
+    try:
+        yield
     except StoppedError as error:
+        about |= {"state": "stopped", "message": str(error)}
         go_on = f"headstart resume {shlex.quote(str(folder))}"
         raise StoppedError(f"{error}; go on with: {go_on}") from error
+    except KeyboardInterrupt:
+        about |= {"state": "stopped", "message": "stopped at once, by a second Ctrl-C"}
+        raise
+    except BaseException as error:
+        known = isinstance(error, HeadstartError)
+        what = str(error) if known else f"{type(error).__name__}: {error}"
+        about |= {"state": "failed", "message": what}
+        raise
     finally:
-        about = {**about, "wall_seconds": round(time.perf_counter() - started, 3)}
+        about["wall_seconds"] = round(time.perf_counter() - started, 3)
         files.write_json(folder / record.RUN_NAME, about)
-    return RunResult(folder, results, html, pdf)
 
 
 def _command(
