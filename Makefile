@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 WORKERS ?= 2
 
-.PHONY: demo test check docs bench format schema clean help
+.PHONY: demo test check docs bench browser format schema clean help
 
 help:            ## list the commands
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ docs: $(VENV)/.dev    ## build the documentation, strictly, into site/
 
 bench: $(VENV)/.dev   ## measure, side by side in one run
 	$(BIN)/python -m benchmarks
+
+browser:         ## install Debian's Chromium, with which the tests look at the page
+	@command -v chromium >/dev/null || { apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; }
 
 clean:           ## remove what the commands above made (not runs/, not the cache)
 	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

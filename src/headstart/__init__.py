@@ -3,10 +3,10 @@
 The way of the data, one direction only::
 
     cli                              the command line, one file per verb
-    runs | estimators                an experiment is run and leaves a record; scikit-learn
-    report                           one view of the results, rendered to HTML and PDF
+    runs | estimators | serve        an experiment is run and leaves a record; scikit-learn; HTTP
+    report | export                  one view of the results, as HTML and PDF; other engines
     compare                          paired comparisons between models
-    train | predict | evaluate       the one training loop; predictions; metrics with intervals
+    train | predict | evaluate       the one training loop; bundles, predictions; metrics
     heads                            linear and MLP heads, whole sweeps as one batch
     features                         frozen features, computed once by the fastest engine
     data | backbones                 pictures, texts, sequences; networks that can be cut
