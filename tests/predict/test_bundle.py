@@ -22,6 +22,7 @@ from headstart.predict import (
 )
 from headstart.predict.bundle_network import write_network
 from headstart.predict.bundle_write import check_in_clean_process
+from headstart.predict.explain import explain_sample, explanations
 from headstart.types import InputSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -103,6 +104,18 @@ def test_members_that_take_pictures_of_different_sizes_vote(
         np.testing.assert_allclose(said, 0.9 * singly[0] + 0.1 * singly[1], atol=1e-6)
     with load_bundle(path) as bundle:
         np.testing.assert_allclose(bundle.predict(PICTURES), said, rtol=0, atol=1e-6)
+
+
+def test_an_ensemble_is_explained_by_what_all_of_its_members_lose(tmp_path: Path) -> None:
+    data = picture(0)
+    networks = trained(seed=1), trained(image_size=24, seed=2)
+    write_tiny(tmp_path / "b", [data], *networks, voting="soft", weights=(0.5, 0.5))
+    with load_bundle(tmp_path / "b") as bundle:
+        assert bundle.explainer() is None  # one member's gradients are not the ensemble's
+        assert explanations(bundle) == ("occlusion",)
+        why = explain_sample(bundle, data, label="b")
+        assert why["probability"] == pytest.approx(bundle.predict([data])[0, 1])
+        assert np.shape(why["grid"]) == (8, 8)
 
 
 def test_members_that_read_sequences_vote(tmp_path: Path) -> None:

@@ -165,9 +165,10 @@ class Bundle:
         """Return the torch network with its cuts, loaded anew, for explanations by gradients.
 
         Returns:
-            The network, or the first member's; None where the bundle holds a graph.
+            The network; None where the bundle holds a graph, or several networks: the reasons of
+            one member are not those of the ensemble.
         """
-        if self.info.engine != "torch":
+        if self.info.engine != "torch" or self.info.ensemble is not None:
             return None
         trained, backbone = load_network(self.folder / self.info.folders[0])
         model, head = trained.model, trained.head().requires_grad_(False)
