@@ -326,3 +326,15 @@ def test_the_newest_run_comes_first_whatever_the_time_zone(finished: Path, tmp_p
     for name, moment in moments.items():
         changed(copied(finished, tmp_path, name) / "run.json", created=moment)
     assert [row.name for row in read_rows(tmp_path)] == ["c", "b", "a"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_holds_nobody_up(tmp_path: Path) -> None:
+    # To open a pipe into which nobody writes would wait for ever.
+    os.mkfifo(tmp_path / "pipe.json")
+    odd = tmp_path / "odd-20260101-000000"
+    odd.mkdir()
+    os.mkfifo(odd / "run.json")
+    (row,) = read_rows(tmp_path)
+    assert row.state == "damaged"
+    assert "run.json is a folder, a pipe" in row.note

@@ -132,7 +132,9 @@ def _found(place: Path) -> Found | None:
 
 
 def _benchmark(path: Path) -> Found | None:
-    if path.suffix != ".json" or path.stat().st_size > _LARGEST_BENCHMARK:
+    if path.suffix != ".json" or not path.is_file():
+        return None
+    if path.stat().st_size > _LARGEST_BENCHMARK:
         return None
     try:
         record = _read(path)
@@ -163,6 +165,8 @@ def _state(folder: Path, about: JsonDict | None, results: JsonDict | None) -> tu
 
 def _read(path: Path) -> JsonDict | None:
     """Read a file of JSON; None where there is none."""
+    if path.exists() and not path.is_file():  # to open a pipe would wait for ever
+        raise RunError(f"the file {path.name} is a folder, a pipe or the like")
     try:
         # NaN is not JSON and never written; a file edited by hand may hold it all the same.
         value: Any = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
