@@ -38,7 +38,7 @@ async def _client(  # one connection, one request after the other
     while not work.empty():
         data, expected = pictures[work.get_nowait() % len(pictures)]
         head = (
-            "POST /predict?top=1000 HTTP/1.1\r\nHost: bench\r\nContent-Type: image/jpeg\r\n"
+            "POST /predict?top=1000 HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
             f"Content-Length: {len(data)}\r\n\r\n"
         )
         began = time.perf_counter()

@@ -18,10 +18,14 @@ def open_app() -> Iterator[OpenApp]:
     with ExitStack() as stack:
 
         def start(
-            bundles: dict[str, object] | None = None, key: str | None = None, **limits: float
+            bundles: dict[str, object] | None = None,
+            key: str | None = None,
+            names: tuple[str, ...] | None = None,
+            **limits: float,
         ) -> TestClient:
             served = bundles if bundles is not None else fakes()
-            app = create_app(served, Limits(**limits), api_key=key)  # type: ignore[arg-type]
+            bounds = Limits(**limits)  # type: ignore[arg-type]
+            app = create_app(served, bounds, api_key=key, names=names)  # type: ignore[arg-type]
             return stack.enter_context(TestClient(app, raise_server_exceptions=False))
 
         yield start

@@ -20,7 +20,9 @@ class Slow(Colours):
 
 
 def main() -> None:
-    limits = Limits(max_queue=16, max_items=8, timeout_seconds=5, max_bytes=100_000)
+    limits = Limits(
+        max_queue=16, max_items=8, timeout_seconds=5, max_bytes=100_000, header_seconds=1
+    )
     bound = bind("127.0.0.1", 0)
     app = create_app({"colours": Slow()}, limits)
     run_server(app, bound, on_started=lambda: print(address_of(bound), flush=True))

@@ -125,24 +125,25 @@ def test_one_whose_body_is_still_being_read_is_waited_for_a_little() -> None:
     with running(network, max_wait_ms=5_000) as batching:
 
         async def question() -> None:
-            batching.admit("net", 1)
+            batching.expect("net")
             first = brought(batching, b"1")
             await asyncio.sleep(0.1)
-            second = batching.submit("net", [b"2"])
+            second = brought(batching, b"2")
+            batching.forget("net")
             await asyncio.gather(first.done, second.done)
 
         asked(question)
     assert list(map(sorted, network.batches)) == [[1, 2]]
 
 
-def test_room_that_is_given_back_is_not_waited_for() -> None:
+def test_one_who_is_expected_no_more_is_not_waited_for() -> None:
     network = Doubling()
     with running(network, max_wait_ms=5_000) as batching:
 
         async def question() -> None:
-            batching.admit("net", 1)
+            batching.expect("net")
             ticket = brought(batching, b"1")
-            batching.release("net", 1)
+            batching.forget("net")
             began = time.monotonic()
             await ticket.done
             assert time.monotonic() - began < 2
@@ -193,10 +194,16 @@ def test_a_full_queue_refuses_and_says_when_to_come_again() -> None:
                 batching.admit("net", 1)
             assert refusal.value.status == 503
             assert 1 <= int(refusal.value.headers["Retry-After"]) <= 60
+            with pytest.raises(Refusal, match="full"):
+                batching.expect("net")
             network.go_on.set()
             await asyncio.gather(*(ticket.done for ticket in tickets))
+            for _ in range(9):  # who is expected takes no room
+                batching.expect("net")
             batching.admit("net", 8)
             batching.release("net", 8)
+            for _ in range(9):
+                batching.forget("net")
 
         asked(question)
 

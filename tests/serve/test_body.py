@@ -1,6 +1,7 @@
 """Reading a body: within its size, its time and the memory of all of them."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from headstart.serve.body import BodyReader
 from headstart.serve.limits import Limits
 from headstart.serve.refusal import ClientGoneError, Refusal
 
-LIMITS = Limits(max_bytes=1_000, max_memory_bytes=2_500)
+LIMITS = Limits(max_bytes=1_000, max_memory_bytes=2_500, idle_seconds=0.5)
 
 
 class Sender:
@@ -30,12 +31,12 @@ class Sender:
         return {"type": "http.request", "body": piece, "more_body": more}
 
 
-def read(sender: Any, length: int | None = None, reader: BodyReader | None = None) -> bytes:
+def read(sender: Any, length: int | None = None, *, seconds: float = 0.3) -> bytes:
     said = Headers({} if length is None else {"content-length": str(length)})
 
     async def run() -> bytes:
-        with (reader or BodyReader(LIMITS)).hold() as body:
-            return await body.read(said, sender, limit=1_000, seconds=0.3)
+        with BodyReader(LIMITS).hold() as body:
+            return await body.read(said, sender, limit=1_000, seconds=seconds)
 
     return asyncio.run(run())
 
@@ -67,6 +68,22 @@ def test_a_slow_body_and_one_that_never_ends() -> None:
     assert refusal.value.status == 408
 
 
+def test_one_who_sends_nothing_is_not_waited_for_as_long_as_one_who_is_slow() -> None:
+    began = time.monotonic()
+    with pytest.raises(Refusal) as refusal:
+        read(Sender(b"x", ends=False), 10, seconds=20)
+    assert (refusal.value.status, refusal.value.headers["Connection"]) == (408, "close")
+    assert time.monotonic() - began < 5
+
+    async def slow() -> dict[str, Any]:
+        await asyncio.sleep(0.2)
+        pieces.append(b"x")
+        return {"type": "http.request", "body": b"x", "more_body": len(pieces) < 5}
+
+    pieces: list[bytes] = []
+    assert read(slow, 5, seconds=20) == b"xxxxx"
+
+
 def test_one_who_hangs_up() -> None:
     async def gone() -> dict[str, str]:
         return {"type": "http.disconnect"}
@@ -89,5 +106,25 @@ def test_all_bodies_share_one_memory_and_give_it_back() -> None:
             assert refusal.value.status == 503
             assert refusal.value.headers["Retry-After"]
         assert reader.held_bytes == 0
+
+    asyncio.run(run())
+
+
+def test_who_says_much_and_sends_nothing_takes_no_memory() -> None:
+    reader = BodyReader(LIMITS)
+    said = Headers({"content-length": "1000"})
+
+    async def idle() -> None:
+        with reader.hold() as body:
+            await body.read(said, Sender(b"", ends=False), limit=1_000, seconds=30)
+
+    async def run() -> None:
+        crowd = [asyncio.ensure_future(idle()) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        with reader.hold() as body:
+            data = await body.read(said, Sender(b"x" * 1_000), limit=1_000, seconds=1)
+        assert len(data) == 1_000
+        ended = await asyncio.gather(*crowd, return_exceptions=True)
+        assert [getattr(one, "status", None) for one in ended] == [408] * 20
 
     asyncio.run(run())

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import random
 import re
 import threading
 import time
@@ -104,6 +105,7 @@ def test_several_models_answer_one_upload(open_app: OpenApp) -> None:
         ("/predict?model=sums", b'{"values": [[1]]}', "application/json", 422, "", "2 numbers"),
         ("/predict", b"--x", "multipart/form-data; boundary=x", 400, "bad_body", ""),
         ("/predict", b"", "multipart/form-data", 400, "bad_body", "boundary"),
+        ("/predict", b"x", "multipart/form-data; boundary*0*;boundary*", 400, "bad_body", "Type"),
         ("/explain?method=guess", RED, "image/png", 422, "bad_parameter", "method"),
         ("/explain?label=pink", RED, "image/png", 422, "bad_parameter", "pink"),
         ("/explain?model=sums", b'{"values": [[1, 1]]}', "application/json", 422, "", "sequences"),
@@ -119,6 +121,30 @@ def test_a_request_that_cannot_be_answered_says_why(
     assert said in error["message"]
 
 
+def test_other_parameters_that_are_malformed_are_nobodys_business(open_app: OpenApp) -> None:
+    body = b'--B\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + RED + b"\r\n--B--\r\n"
+    client = open_app()
+    for kind in ("multipart/form-data; name*0*; name*; boundary=B", "application/json; a*0*;a*"):
+        reply = client.post("/predict", content=body, headers={"content-type": kind})
+        assert reply.status_code in (200, 400, 422), reply.text
+
+
+def test_malformed_parameters_of_a_part(open_app: OpenApp) -> None:
+    client = open_app()
+    rng = random.Random(3)
+    words = (";", "name", "filename", "*", "0", "1", "=", '"', "'", "utf-8", "%ff", "\\", "é", "\0")
+    heads = [
+        "name*0*;name*",
+        *("".join(rng.choices(words, k=rng.randrange(1, 10))) for _ in "x" * 400),
+    ]
+    for head in heads:
+        line = f'Content-Disposition: form-data; name="file"; {head}'
+        body = b"--B\r\n" + line.encode() + b"\r\n\r\n" + RED + b"\r\n--B--\r\n"
+        kind = {"content-type": "multipart/form-data; boundary=B"}
+        reply = client.post("/predict", content=body, headers=kind)
+        assert reply.status_code in (200, 400), (head, reply.text)
+
+
 def test_unknown_paths_and_methods_have_the_same_form_of_error(open_app: OpenApp) -> None:
     client = open_app()
     assert client.get("/nothing").json()["error"]["code"] == "not_found"
@@ -126,6 +152,9 @@ def test_unknown_paths_and_methods_have_the_same_form_of_error(open_app: OpenApp
     assert reply.status_code == 405
     assert reply.headers["allow"] == "POST"
     assert reply.json()["error"]["code"] == "wrong_method"
+    # No redirection, which would lead to whatever the client says that this server is called.
+    reply = client.get("/predict/", headers={"host": "evil.example"}, follow_redirects=False)
+    assert (reply.status_code, "location" in reply.headers) == (404, False)
 
 
 def test_facts_about_the_models(open_app: OpenApp) -> None:
@@ -301,6 +330,10 @@ def test_limits_that_could_never_work_are_refused() -> None:
         Limits(max_queue=8, max_items=9)
     with pytest.raises(ConfigError, match="workers"):
         Limits(workers=0)
+    for name in ("timeout_seconds", "max_wait_ms", "idle_seconds", "header_seconds"):
+        for value in (float("inf"), float("nan"), 1e300, -1.0):
+            with pytest.raises(ConfigError, match=f"{name}: expected"):
+                Limits(**{name: value})  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="at least one bundle"):
         create_app({})
 

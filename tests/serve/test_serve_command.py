@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from served_fakes import Colours
+from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from headstart.cli.main import app
@@ -72,6 +73,37 @@ def test_a_key_file_must_hold_a_key(served: list[FastAPI], tmp_path: Path) -> No
             serve("a", "--api-key-file", str(tmp_path / name))
     serve("a", "--api-key-file", str(tmp_path / "key"))
     assert served[0].state.needs_key
+
+
+def test_the_key_of_the_environment_is_read_as_the_files(
+    served: list[FastAPI], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_API_KEY", " secret\r\n")
+    serve("a")
+    client = TestClient(served[0])
+    assert client.get("/models", headers={"x-api-key": "secret"}).status_code == 200
+    assert client.get("/models").status_code == 401
+    for empty in ("", " \n"):
+        monkeypatch.setenv("HEADSTART_API_KEY", empty)
+        with pytest.raises(ConfigError, match="HEADSTART_API_KEY: expected a key"):
+            serve("a")
+
+
+def test_on_the_loopback_it_answers_to_its_own_names_alone(served: list[FastAPI]) -> None:
+    serve("a")
+    serve("a", "--host", "0.0.0.0")
+    for one, expected in zip(served, (421, 200), strict=True):
+        client = TestClient(one)
+        assert client.get("/models", headers={"host": "evil.example"}).status_code == expected
+        assert client.get("/models", headers={"host": "localhost:8000"}).status_code == 200
+
+
+@pytest.mark.parametrize("word", ["inf", "nan", "1e300"])
+@pytest.mark.parametrize("option", ["--timeout", "--max-wait-ms"])
+def test_times_are_finite(served: list[FastAPI], option: str, word: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected .* to 86,400"):
+        serve("a", option, word)
+    assert not served
 
 
 def test_limits_are_checked_before_anything_is_loaded(served: list[FastAPI]) -> None:

@@ -1,5 +1,6 @@
 """The server as people run it: its own process, real sockets, signals."""
 
+import contextlib
 import json
 import signal
 import socket
@@ -167,6 +168,32 @@ def test_one_who_hangs_up_leaves_the_queue(start: Start) -> None:
     assert waiting <= 8  # at most the batch that is being computed
     gone = [line for line in server.lines() if line.get("status") == 499]
     assert len(gone) >= 8
+
+
+def test_one_who_does_not_say_what_he_wants_is_not_kept(start: Start) -> None:
+    server = start(0)
+    get = b"GET /health HTTP/1.1\r\nHost: t\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        quiet, slow, again, refused, kept = (
+            stack.enter_context(server.connect()) for _ in range(5)
+        )
+        for connection in (again, kept):
+            connection.sendall(get)
+            assert answer(connection)[0] == 200
+        refused.sendall(b"POST /nothing HTTP/1.1\r\nHost: t\r\nContent-Length: 99\r\n\r\n")
+        assert answer(refused)[0] == 404
+        began = time.monotonic()
+        for piece in (b"GET / HTTP/1.1\r\nX: ", *[b"a"] * 6):
+            for connection in (slow, again, refused):
+                with contextlib.suppress(OSError):
+                    connection.sendall(piece)
+            time.sleep(0.3)
+        for connection in (quiet, slow, again, refused):
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(100) == b""
+        assert time.monotonic() - began < 5
+        kept.sendall(get)  # between requests there is more time
+        assert answer(kept)[0] == 200
 
 
 def test_a_port_that_is_taken_is_said_in_words() -> None:

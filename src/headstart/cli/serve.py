@@ -85,7 +85,8 @@ def serve(
             )
             name = bundle.info.name if name is None else name
             loaded[_free(name, loaded, path)] = bundle
-        app = create_app(loaded, limits, api_key=key)
+        names = (host,) if is_loopback(bound) else None
+        app = create_app(loaded, limits, api_key=key, names=names)
 
         def started() -> None:
             typer.echo(f"serving {', '.join(loaded)} on {address_of(bound)}", err=True)
@@ -121,11 +122,16 @@ def _key(file: Path | None) -> str | None:
     from headstart.errors import ConfigError
 
     if file is None:
-        return os.environ.get(KEY_VARIABLE) or None
-    try:
-        key = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--api-key-file {file}: {error}") from error
+        source, text = KEY_VARIABLE, os.environ.get(KEY_VARIABLE)
+        if text is None:
+            return None
+    else:
+        source = f"--api-key-file {file}"
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{source}: {error}") from error
+    key = text.strip()
     if not key:
-        raise ConfigError(f"--api-key-file {file}: expected a key, the file is empty")
+        raise ConfigError(f"{source}: expected a key, it is empty")
     return key

@@ -9,6 +9,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Collection
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from headstart.serve.body import drain
 from headstart.serve.logs import LOGGER
 from headstart.serve.metrics import Metrics
+from headstart.serve.origin import check_origin
 from headstart.serve.refusal import ClientGoneError, Refusal
 
 GUARDED = frozenset({"/predict", "/explain", "/labels", "/models", "/metrics"})
@@ -60,18 +62,28 @@ class Key:
 class Access:
     """An ASGI application around another."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, key: Key | None, router: Router) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        key: Key | None,
+        names: Collection[str] | None,
+        router: Router,
+    ) -> None:
         """Surround an application.
 
         Args:
             app: The application.
             metrics: What is counted.
             key: What a client must know; None: nothing.
+            names: Where there is no key: by which it may be asked; see `check_origin`.
             router: Knows which paths there are.
         """
         self._app = app
         self._metrics = metrics
         self._key = key
+        self._names = names
         self._router = router
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,13 +100,7 @@ class Access:
         answer = _Answer(send, request_id)
         failure: Exception | None = None
         try:
-            if self._key is not None and scope["path"] in GUARDED and not self._key.opens(headers):
-                raise Refusal(
-                    401,
-                    "no_key",
-                    "expected the server's key, as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'",
-                    headers=[("WWW-Authenticate", "Bearer")],
-                )
+            self._check(scope, headers)
             await self._app(scope, receive, answer.send)
         except Refusal as refusal:
             fields["refused"] = refusal.code
@@ -128,6 +134,17 @@ class Access:
                 }
             },
         )
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        if self._key is None:
+            check_origin(scope["method"], headers, self._names)
+        elif scope["path"] in GUARDED and not self._key.opens(headers):
+            raise Refusal(
+                401,
+                "no_key",
+                "expected the server's key, as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'",
+                headers=[("WWW-Authenticate", "Bearer")],
+            )
 
     def _route(self, scope: Scope) -> str:
         """Return the path of the route that this was; ``other`` for what there is no route for."""

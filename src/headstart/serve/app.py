@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from importlib import metadata
 from typing import Any
@@ -35,7 +35,11 @@ _CODES = {404: "not_found", 405: "wrong_method"}
 
 
 def create_app(
-    bundles: Bundles, limits: Limits | None = None, *, api_key: str | None = None
+    bundles: Bundles,
+    limits: Limits | None = None,
+    *,
+    api_key: str | None = None,
+    names: Collection[str] | None = None,
 ) -> FastAPI:
     """Return an application that serves bundles.
 
@@ -44,7 +48,10 @@ def create_app(
     Args:
         bundles: Bundles by name, at least one; the first is asked where none is named.
         limits: What a request may cost; None: the usual.
-        api_key: A key that clients must know; None: none is needed.
+        api_key: A key that clients must know; None: none is needed, and pages of other addresses
+            are refused.
+        names: Of a server without a key that this machine alone reaches: host names by which it may
+            be asked besides the loopback's; None: any.
 
     Returns:
         The application; its `Service` is `app.state.service`.
@@ -63,15 +70,20 @@ def create_app(
     app = FastAPI(
         title="Headstart",
         version=_version(),
-        description="Predictions of trained models. " + ", ".join(service.bundles),
+        description="Predictions of trained models; /models says of which.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # the address to go to would be the client's own word
         lifespan=lifespan,
     )
     app.state.service = service
     app.state.needs_key = api_key is not None
     app.add_middleware(
-        Access, metrics=metrics, key=None if api_key is None else Key(api_key), router=app.router
+        Access,
+        metrics=metrics,
+        key=None if api_key is None else Key(api_key),
+        names=names,
+        router=app.router,
     )
     app.add_exception_handler(HTTPException, _refused)
     _add_predictions(app, service)
@@ -95,7 +107,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 def _add_predictions(app: FastAPI, service: Service) -> None:
     taken = body(service.limits.max_items)
-    refused = errors(400, 401, 404, 408, 413, 415, 422, 500, 503, 504)
+    refused = errors(400, 401, 403, 404, 408, 413, 415, 421, 422, 500, 503, 504)
 
     @app.post(
         "/predict",
@@ -152,7 +164,7 @@ def _add_facts(app: FastAPI, service: Service, metrics: Metrics) -> None:
         "/labels",
         summary="Classes",
         response_model=None,
-        responses={200: {"model": LabelsReply}, **errors(401, 404)},
+        responses={200: {"model": LabelsReply}, **errors(401, 404, 421)},
         openapi_extra={"parameters": [MODEL_NAMES]},
     )
     async def labels(request: Request) -> Response:
@@ -166,7 +178,7 @@ def _add_facts(app: FastAPI, service: Service, metrics: Metrics) -> None:
         "/models",
         summary="Models",
         response_model=None,
-        responses={200: {"model": ModelsReply}, **errors(401)},
+        responses={200: {"model": ModelsReply}, **errors(401, 421)},
     )
     async def list_models() -> Response:
         """Return what is served, with measured figures."""
@@ -186,7 +198,6 @@ def _add_facts(app: FastAPI, service: Service, metrics: Metrics) -> None:
         status: JsonDict = {
             "status": "stopping" if service.stopping else "ok",
             "version": _version(),
-            "models": list(service.bundles),
             "waiting": service.taken,
             "uptime_seconds": round(time.monotonic() - service.began, 1),
         }

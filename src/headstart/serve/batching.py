@@ -86,8 +86,8 @@ class _Lane:
     waiting: deque[_Job] = field(default_factory=deque)
     prepared: list[_Job] = field(default_factory=list)
     preparing: int = 0
-    taken: int = 0  # admitted and not answered, those included whose body is still being read
-    coming: int = 0  # of these, the ones that are not submitted yet
+    taken: int = 0  # admitted and not answered
+    coming: int = 0  # requests whose body is still being read; they have no room yet
     seconds_per_sample: float = 0.05
 
     def more_to_come(self) -> bool:
@@ -139,8 +139,31 @@ class Batching:
         for thread in self._threads:
             thread.start()
 
+    def expect(self, name: str) -> None:
+        """Know of a request whose body is still being read, until `forget`.
+
+        No room is kept for it: slow bodies would take all of it. Batches wait a little for it.
+
+        Args:
+            name: The bundle.
+
+        Raises:
+            Refusal: There is no room even now; says when there may be.
+        """
+        lane = self._lanes[name]
+        with self._lock:
+            self._check_room(lane, 1)
+            lane.coming += 1
+
+    def forget(self, name: str) -> None:
+        """Expect a request no more: its samples are there, or will not come."""
+        lane = self._lanes[name]
+        with self._lock:
+            lane.coming -= 1
+            lane.ready.notify()
+
     def admit(self, name: str, samples: int) -> None:
-        """Keep room for samples of which the body is not read yet.
+        """Keep room for samples that are there and not decoded yet.
 
         Args:
             name: The bundle.
@@ -151,22 +174,13 @@ class Batching:
         """
         lane = self._lanes[name]
         with self._lock:
-            if lane.taken + samples > self._limits.max_queue:
-                seconds = math.ceil(lane.taken * lane.seconds_per_sample)
-                raise Refusal.busy(
-                    f"the queue of {name!r} is full ({lane.taken} samples)",
-                    min(max(seconds, 1), 60),
-                )
+            self._check_room(lane, samples)
             lane.taken += samples
-            lane.coming += samples
 
     def release(self, name: str, samples: int) -> None:
         """Give back room that was kept and is not needed."""
-        lane = self._lanes[name]
         with self._lock:
-            lane.taken -= samples
-            lane.coming -= samples
-            lane.ready.notify()
+            self._lanes[name].taken -= samples
 
     def submit(self, name: str, samples: Sequence[bytes]) -> Ticket:
         """Bring samples for which room was kept; called on the event loop.
@@ -181,8 +195,7 @@ class Batching:
         lane = self._lanes[name]
         ticket = Ticket(name, len(samples), asyncio.get_running_loop().create_future())
         with self._lock:
-            assert lane.coming >= len(samples) > 0, "room is kept before samples are brought"
-            lane.coming -= len(samples)
+            assert lane.taken >= len(samples) > 0, "room is kept before samples are brought"
             lane.waiting.extend(_Job(ticket, i, data) for i, data in enumerate(samples))
             self._work.notify(len(samples))
         return ticket
@@ -212,6 +225,14 @@ class Batching:
                 lane.ready.notify_all()
         for thread in self._threads:
             thread.join()
+
+    def _check_room(self, lane: _Lane, samples: int) -> None:
+        if lane.taken + samples > self._limits.max_queue:
+            seconds = math.ceil(lane.taken * lane.seconds_per_sample)
+            raise Refusal.busy(
+                f"the queue of {lane.name!r} is full ({lane.taken} samples)",
+                min(max(seconds, 1), 60),
+            )
 
     def _next_job(self) -> tuple[_Lane, _Job] | None:
         """Take a sample of the lane whose turn it is, of those that are not far ahead."""
@@ -270,7 +291,7 @@ class Batching:
         with self._lock:
             while True:
                 while not lane.prepared:
-                    if self._closing and not lane.more_to_come():
+                    if self._closing and not lane.waiting and not lane.preparing:
                         return None
                     lane.ready.wait()
                 self._wait_for_more(lane)

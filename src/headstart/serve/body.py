@@ -23,6 +23,7 @@ class BodyReader:
             limits: What a body may cost.
         """
         self._memory = Memory(limits.max_memory_bytes)
+        self._idle_seconds = limits.idle_seconds
 
     @property
     def held_bytes(self) -> int:
@@ -32,7 +33,7 @@ class BodyReader:
     @contextmanager
     def hold(self) -> Iterator["HeldBody"]:
         """Open one request's share of the memory; it is given back when the block ends."""
-        body = HeldBody(self._memory)
+        body = HeldBody(self._memory, self._idle_seconds)
         try:
             yield body
         finally:
@@ -42,9 +43,10 @@ class BodyReader:
 class HeldBody:
     """One request's body and the memory that is taken for it."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, idle_seconds: float) -> None:
         """Take nothing yet; see `BodyReader.hold`."""
         self._memory = memory
+        self._idle_seconds = idle_seconds
         self.taken = 0
 
     async def read(
@@ -52,8 +54,8 @@ class HeldBody:
     ) -> bytes:
         """Read the whole body.
 
-        Memory is taken before it is needed where the client says how much, and as it comes where
-        it does not.
+        Memory is taken as it comes, whatever the client says of its size: who says much and sends
+        nothing takes nothing from others.
 
         Args:
             headers: The request's headers.
@@ -65,20 +67,22 @@ class HeldBody:
             The body.
 
         Raises:
-            Refusal: It is longer than `limit` (413), slower than `seconds` (408), or there is no
-                memory left (503).
+            Refusal: It is longer than `limit` (413), slower than `seconds` or nothing of it comes
+                for a while (408), or there is no memory left (503).
             ClientGoneError: The client hung up.
         """
         said = headers.get("content-length", "")
         expected = int(said) if said.isascii() and said.isdigit() else 0
         if expected > limit:
             raise too_large(limit)
-        self._take(expected)
         pieces: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(seconds):
+            clock = asyncio.get_running_loop().time
+            end = clock() + seconds
+            async with asyncio.timeout_at(end) as patience:
                 while True:
+                    patience.reschedule(min(end, clock() + self._idle_seconds))
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise ClientGoneError
@@ -86,7 +90,8 @@ class HeldBody:
                     size += len(piece)
                     if size > limit:
                         raise too_large(limit)
-                    self._take(max(size - self.taken, 0))
+                    self._memory.take(len(piece))
+                    self.taken = size
                     pieces.append(piece)
                     if not message.get("more_body", False):
                         return b"".join(pieces)
@@ -94,13 +99,10 @@ class HeldBody:
             raise Refusal(
                 408,
                 "slow_body",
-                f"the body did not come within {seconds:.3g} s",
+                f"the body did not come within {seconds:.3g} s, "
+                f"or nothing of it for {self._idle_seconds:.3g} s",
                 headers=[("Connection", "close")],
             ) from None
-
-    def _take(self, amount: int) -> None:
-        self._memory.take(amount)
-        self.taken += amount
 
 
 def too_large(limit: int) -> Refusal:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from headstart.errors import ConfigError
 from headstart.serve.refusal import Refusal
 
+_DAY = 86_400  # seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -17,6 +19,8 @@ class Limits:
         max_wait_ms: How long the first sample of a batch waits for others that are on their way, in
             milliseconds; nobody waits where nothing is on its way.
         timeout_seconds: From a request's beginning to its answer.
+        header_seconds: For a request's header lines to come.
+        idle_seconds: For so long nothing of a body may come.
         max_bytes: A request's body.
         max_json_bytes: A body of JSON: parsing one holds up everybody else.
         max_pixels: A picture's width times its height.
@@ -30,6 +34,8 @@ class Limits:
     max_batch: int | None = None
     max_wait_ms: float = 5.0
     timeout_seconds: float = 30.0
+    header_seconds: float = 10.0
+    idle_seconds: float = 5.0
     max_bytes: int = 20_000_000
     max_json_bytes: int = 2_000_000
     max_pixels: int = 40_000_000
@@ -42,13 +48,17 @@ class Limits:
         """Refuse what could never work.
 
         Raises:
-            ConfigError: A limit is not positive, or no request could keep within two of them.
+            ConfigError: A limit is not positive, a time is longer than a day, or no request could
+                keep within two limits.
         """
         for name in self.__slots__:
             value = getattr(self, name)
-            least = 0 if name == "max_wait_ms" else 1e-3 if name == "timeout_seconds" else 1
-            if value is not None and not value >= least:
-                raise ConfigError(f"{name}: expected at least {least}, got {value}")
+            if name.endswith("_seconds") or name == "max_wait_ms":
+                least, most = (0, _DAY * 1000) if name == "max_wait_ms" else (1e-3, _DAY)
+                if not least <= value <= most:
+                    raise ConfigError(f"{name}: expected {least:g} to {most:,}, got {value}")
+            elif value is not None and not value >= 1:
+                raise ConfigError(f"{name}: expected at least 1, got {value}")
         if self.max_items > self.max_queue:
             raise ConfigError(
                 f"max_items is {self.max_items} and max_queue {self.max_queue}: a request of so "

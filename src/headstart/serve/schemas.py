@@ -128,7 +128,6 @@ class Health(BaseModel):
 
     status: Literal["ok", "stopping"]
     version: str
-    models: list[str]
     waiting: int = Field(description="Samples and explanations that are not answered yet.")
     uptime_seconds: float
 
@@ -151,10 +150,12 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     words = {
         400: "The body is not well-formed.",
         401: "The server's key is missing or wrong.",
+        403: "It was sent by a web page of another address.",
         404: "No such model is served.",
         408: "The body did not come in time.",
         413: "The body is too large, or holds too many samples.",
         415: "The body is of a type that is not read.",
+        421: "The server has another name than the one it was asked by.",
         422: "No sample can be used, or a parameter has no such value.",
         500: "Something went wrong here; the header X-Request-ID says where to look in the log.",
         503: "The server is busy or stopping: come again after Retry-After seconds.",

@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from headstart.errors import ConfigError
+from headstart.serve.connection import TimelyConnection
 from headstart.serve.logs import LOGGER, log_settings
 from headstart.serve.service import Service
 
@@ -85,10 +86,14 @@ def run_server(
     """
     service: Service = app.state.service
     seconds = service.limits.timeout_seconds
+
+    class Connection(TimelyConnection):
+        header_seconds = service.limits.header_seconds
+
     config = uvicorn.Config(
         app,
-        # The parsers in C hold header lines without a limit; this one does not.
-        http="h11",
+        # On h11: the parsers in C hold header lines without a limit; this one does not.
+        http=Connection,
         ws="none",
         lifespan="on",
         log_config=log_settings(),

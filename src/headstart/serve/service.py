@@ -56,9 +56,8 @@ class Service:
         self.stopping = False
         self.began = time.monotonic()
         self._explainable = {name: Explainable(bundle) for name, bundle in bundles.items()}
-        self.explanations = {
-            name: explanations(bundle) for name, bundle in self._explainable.items()
-        }
+        # Asked of the bundles themselves: what is loaded for it is not kept.
+        self.explanations = {name: explanations(bundle) for name, bundle in bundles.items()}
         self._metrics = metrics
         self._bodies = BodyReader(limits)
         self._batching = Batching(
@@ -122,7 +121,7 @@ class Service:
         kind = content_type(request.headers.get("content-type", ""))
         with _Room(self._batching) as room, self._bodies.hold() as body:
             for name in self._suitable(query, _may_hold(kind)):
-                room.keep(name, 1)  # nobody's body is read who could not be answered
+                room.expect(name)  # nobody's body is read who could not be answered
             data = await body.read(
                 request.headers,
                 request.receive,
@@ -136,6 +135,7 @@ class Service:
             for one in asked:
                 room.keep(one.name, len(one.samples))
             tickets = [room.submit(one.name, one.samples) for one in asked if one.samples]
+            room.forget()
             try:
                 await _wait((ticket.done for ticket in tickets), request.receive, deadline)
             finally:
@@ -168,8 +168,7 @@ class Service:
         method = _method(query)
         kind = content_type(request.headers.get("content-type", ""))
         self._suitable(query, _may_hold(kind))
-        if self._explanations_taken >= self.limits.max_explanations:
-            raise Refusal.busy(f"{self._explanations_taken} explanations are on their way", 2)
+        self._check_explanations()
         with self._bodies.hold() as body:
             data = await body.read(
                 request.headers,
@@ -191,8 +190,10 @@ class Service:
         self, work: Callable[[], JsonDict], receive: Receive, deadline: float
     ) -> JsonDict:
         """Compute an explanation when its turn comes."""
-        self._count_explanations(1)
+        # Again: while this one's body was read, others may have come.
+        self._check_explanations()
         running = self._explaining.submit(work)
+        self._count_explanations(1)
         # A thread cannot be stopped: what runs when nobody waits any more still takes its place.
         running.add_done_callback(lambda _: self._count_explanations(-1))
         future = asyncio.wrap_future(running)
@@ -207,6 +208,10 @@ class Service:
             raise Refusal(422, "bad_input", str(error)) from error
         except ConfigError as error:
             raise Refusal(422, "bad_parameter", str(error)) from error
+
+    def _check_explanations(self) -> None:
+        if self._explanations_taken >= self.limits.max_explanations:
+            raise Refusal.busy(f"{self._explanations_taken} explanations are on their way", 2)
 
     def _count_explanations(self, change: int) -> None:
         with self._lock:
@@ -277,10 +282,11 @@ class _Asked:
 
 
 class _Room:
-    """Room that is kept in queues; given back when the block ends where it was not used."""
+    """Room in queues, first expected and then kept; given back when the block ends unused."""
 
     def __init__(self, batching: Batching) -> None:
         self._batching = batching
+        self._expected: set[str] = set()
         self._kept: dict[str, int] = {}
 
     def __enter__(self) -> Self:
@@ -289,13 +295,23 @@ class _Room:
     def __exit__(self, *error: object) -> None:
         for name, samples in self._kept.items():
             self._batching.release(name, samples)
+        self.forget()
+
+    def expect(self, name: str) -> None:
+        """Say that samples are on their way."""
+        self._batching.expect(name)
+        self._expected.add(name)
+
+    def forget(self) -> None:
+        """Expect no samples any more."""
+        for name in self._expected:
+            self._batching.forget(name)
+        self._expected.clear()
 
     def keep(self, name: str, samples: int) -> None:
-        """Keep room for so many samples in all, or more if more is kept already."""
-        kept = self._kept.get(name, 0)
-        if samples > kept:
-            self._batching.admit(name, samples - kept)
-            self._kept[name] = samples
+        """Keep room for samples."""
+        self._batching.admit(name, samples)
+        self._kept[name] = samples
 
     def submit(self, name: str, samples: Sequence[bytes]) -> Ticket:
         """Use the room."""

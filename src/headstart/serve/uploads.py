@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from email.message import Message
+from email.utils import collapse_rfc2231_value
 from typing import Any, NoReturn
 
 from headstart.predict.bundle_info import TaskName
@@ -64,14 +65,14 @@ def content_type(header: str) -> ContentType:
         It, known to be of a kind that is read.
 
     Raises:
-        Refusal: It is another kind (415), or multipart without a boundary (400).
+        Refusal: It is another kind (415), or multipart without a boundary that can be read (400).
     """
     message = Message()
     message["Content-Type"] = header
     name = message.get_content_type() if header else ""
     if name == "multipart/form-data":
-        boundary = message.get_param("boundary", "")
-        if not isinstance(boundary, str) or not 0 < len(boundary) <= 70 or not boundary.isascii():
+        boundary = _parameter(message, "boundary", "content-type")
+        if not 0 < len(boundary) <= 70 or not boundary.isascii():
             raise Refusal(400, "bad_body", "multipart/form-data needs a boundary of 1 to 70 ASCII")
         return ContentType(name, boundary)
     if name in ("application/json", "application/octet-stream") or name.startswith("image/"):
@@ -135,12 +136,22 @@ def _part(part: bytes) -> tuple[str, bytes]:
         name, _, value = line.partition(":")
         if name.strip().lower() == "content-disposition":
             head["Content-Disposition"] = value.strip().replace("\n", " ").replace("\r", " ")
-    field = head.get_param("name", "", "content-disposition")
+    field = _parameter(head, "name", "content-disposition")
     if field != "file":
         raise Refusal(
             400, "bad_body", f"expected parts with the name 'file', got one named {field!r:.80}"
         )
-    return (head.get_filename() or "")[:255], part[end + 4 :]
+    return _parameter(head, "filename", "content-disposition")[:255], part[end + 4 :]
+
+
+def _parameter(message: Message, name: str, header: str) -> str:
+    """Return a header's parameter, also one in the form of RFC 2231; empty where there is none."""
+    try:
+        return collapse_rfc2231_value(message.get_param(name, "", header))
+    except Exception as error:  # the library has no error of its own for what is malformed
+        raise Refusal(
+            400, "bad_body", f"the parameters of a header {header.title()} are malformed"
+        ) from error
 
 
 def _from_json(body: bytes, limit: int) -> Upload:

@@ -70,4 +70,4 @@ page_routes = (
     Route("/docs", _docs),
     Route("/static/{name}", _static),
 )
-"""Text that anybody may read: none of it needs a key, and none of it says what is served."""
+"""Text that anybody may read: none of it needs a key, and none of it names what is served."""
