@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_bundles import CPU, picture, series, trained, write_tiny
+from tiny_bundles import CPU, manifest_of, picture, series, trained, write_tiny
 
 from headstart.backbones.base import SeriesOptions
 from headstart.errors import BundleError, ConfigError, DataError, EngineError
@@ -22,6 +22,7 @@ from headstart.predict import (
 )
 from headstart.predict.bundle_network import write_network
 from headstart.predict.bundle_write import check_in_clean_process
+from headstart.predict.card import card
 from headstart.predict.explain import explain_sample, explanations
 from headstart.types import InputSpec
 
@@ -289,3 +290,20 @@ def test_a_path_that_is_no_bundle_says_how_to_make_one(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(BundleError, match="headstart bundle RUN"):
         load_bundle(tmp_path / "run")
+
+
+def test_the_card_reads_as_people_write() -> None:
+    score = {"value": 0.92, "low": 0.8654, "high": 0.9537, "n": 150}
+    stages = [{"name": "head", "epochs": 1}, {"name": "all", "epochs": 2}]
+    manifest = {
+        **manifest_of("b", [trained()[0].model]),
+        "metrics": {"test": {"accuracy": score, "loss": score}},
+        "training": {"kind": "stages", "stages": stages},
+        "headstart": "0.1.0",
+        "created": "now",
+    }
+    text = card(manifest)
+    assert "head: head, 1 epoch\n" in text
+    assert "all: head, 2 epochs\n" in text
+    assert "| test | accuracy | 92.0% (86.5 to 95.4) | 150 |" in text
+    assert "| test | loss | 0.92 (0.8654 to 0.9537) | 150 |" in text

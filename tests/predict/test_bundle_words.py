@@ -69,7 +69,7 @@ def test_the_card_has_the_front_matter_of_the_hub_and_what_was_measured() -> Non
     (index,) = front["model-index"]
     (result,) = index["results"]
     assert result["metrics"] == [{"type": "accuracy", "name": "test accuracy", "value": 0.9}]
-    assert "0.9 (0.8 to 0.95)" in text
+    assert "90.0% (80.0 to 95.0)" in text
     assert "not applicable" in text, "the licence as it was stated"
     assert "headstart predict flowers photo.jpg" in text
     assert text.count("\n# ") == 1

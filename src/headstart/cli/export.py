@@ -45,6 +45,7 @@ def export(
     from headstart.errors import ConfigError
     from headstart.export import export_library
     from headstart.predict import load_bundle
+    from headstart.predict.placing import check_free
     from headstart.runs.export_samples import validation_samples
 
     if format_ not in _GRAPHS and (int8 or preprocessing):
@@ -58,6 +59,7 @@ def export(
     if calibration < 1:
         raise ConfigError(f"--calibration: expected at least 1, got {calibration}")
     target = out if out is not None else _target(bundle, format_, int8, preprocessing)
+    check_free(target)
     with load_bundle(bundle) as source:
         if format_ not in _GRAPHS:
             _say(export_library(source, target, format_))  # type: ignore[arg-type]

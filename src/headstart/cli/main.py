@@ -4,9 +4,17 @@ Only light modules are imported here; each verb imports what it needs when it is
 `headstart --help` is there at once.
 """
 
+import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from headstart.cli import (
     benchmark,
@@ -26,7 +34,39 @@ from headstart.cli import (
 )
 from headstart.errors import HeadstartError, StoppedError
 
+# What a shell says of a program that a signal ended: 128 and the signal's number.
+_INTERRUPTED, _NOBODY_READS, _TERMINATED = 130, 141, 143
+
+
+@contextmanager
+def _read_to_the_end() -> Iterator[None]:
+    """End quietly where nobody reads what is printed any more, as after `| head`."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        # Python would try once more when it ends, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(_NOBODY_READS) from error
+
+
+class _Commands(TyperGroup):
+    """The verbs. Click itself says 1 of a broken pipe, as of an error: it does not hear of one."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Read the command line; `--version` and `--help` print here."""
+        with _read_to_the_end():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Call a verb."""
+        with _read_to_the_end():
+            found = super().invoke(ctx)
+            sys.stdout.flush()
+            return found
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="headstart",
     help="Transfer learning done right: frozen features once, honest numbers, a report.",
     no_args_is_help=True,
@@ -73,18 +113,42 @@ def _root(
     del version
 
 
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end a verb as an exception does: temporary folders and child processes go too.
+
+    Verbs that listen to it themselves (run, fit, serve …) do so instead while they work.
+    """
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield  # whoever started it wants it so
+        return
+    own = os.getpid()
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if os.getpid() != own:  # a copy of the process, which owns nothing
+            os._exit(_TERMINATED)
+        sys.exit(_TERMINATED)
+
+    signal.signal(signal.SIGTERM, heard)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def main() -> None:
     """Run the command line; an error that a user can mend is one message and exit status 2."""
     try:
-        app()
+        with _ended_by_sigterm():
+            app()
     except StoppedError as error:
         print(f"headstart: {error}", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     except HeadstartError as error:
         print(f"headstart: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("headstart: stopped; what was finished is kept", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(141)
+        sys.exit(_INTERRUPTED)

@@ -1,7 +1,7 @@
 """`headstart predict`: a bundle's predictions of files, folders, texts, tables, lines, URLs."""
 
-import os
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -18,7 +18,6 @@ if TYPE_CHECKING:  # torch comes with it: not for --help
     from headstart.predict.inputs import Reading
     from headstart.predict.stream import Outcome
 
-_NOBODY_READS = 141  # what a shell says of a program that SIGPIPE ended
 _TEXT_BATCHES = 16  # texts of so many batches are sorted by length together
 
 Shown = Callable[[int], None]
@@ -67,6 +66,8 @@ def predict(
     from headstart.predict import load_bundle
     from headstart.predict.inputs import STANDARD_INPUT
 
+    if out is not None:
+        _check_out(out)
     columns = _columns(text_column, pair_column)
     words = _words(inputs or [STANDARD_INPUT], pair)
     with load_bundle(bundle, device=resolve_device(device), engine=engine) as loaded:
@@ -166,22 +167,38 @@ def _write(
     return total, failures
 
 
+def _check_out(out: Path) -> None:
+    """Make sure that a file can be written before the work for it begins."""
+    from headstart.errors import ConfigError
+    from headstart.predict.placing import check_free
+
+    check_free(out)
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder {out.parent}: make it, or name another")
+    try:
+        tempfile.TemporaryFile(dir=out.parent).close()
+    except OSError as error:
+        raise ConfigError(f"--out {out}: cannot be written: {error.strerror}") from error
+
+
 @contextmanager
 def _target(out: Path | None) -> Iterator[IO[bytes]]:
     """Open the file to write to: one that appears when all is done, or standard output."""
-    from headstart._util.files import atomic_writer
+    from headstart.errors import HeadstartError
+    from headstart.predict.placing import new_file
 
-    if out is not None:
-        with atomic_writer(out) as file:
-            yield file
-        return
     try:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-    except BrokenPipeError as error:
-        # Nobody reads any more, as after `| head`. Python would try once more, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(_NOBODY_READS) from error
+        if out is None:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        else:
+            with new_file(out) as file:
+                yield file
+    except BrokenPipeError:  # of standard output: nobody reads any more
+        raise
+    except OSError as error:  # the disk is full, say
+        name = "standard output" if out is None else f"--out {out}"
+        raise HeadstartError(f"{name}: cannot be written: {error.strerror or error}") from error
 
 
 def _unseen(amount: int) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from headstart.export.vision import LibraryModel, VisionLibrary, vision_model
 from headstart.predict import Bundle
 from headstart.predict.bundle_samples import largest_difference
 from headstart.predict.graphs import IDS, MASK, TYPES, feeds
+from headstart.predict.placing import check_free, place_folder
 from headstart.types import FloatArray, InputSpec, JsonDict, TextSpec
 
 Library = Literal["timm", "torchvision", "transformers"]
@@ -51,8 +51,7 @@ def export_library(bundle: Bundle, target: Path, library: Library) -> Exported:
         EngineError: The library's model says something else.
         MissingExtraError: The library is not installed.
     """
-    if target.exists() or target.is_symlink():
-        raise ConfigError(f"{target} is there already: remove it, or choose another name (--out)")
+    check_free(target)
     source = source_of(bundle)
     samples = bundle.stored_samples()
     rows = [bundle.prepare(sample.data) for sample in samples]
@@ -68,11 +67,8 @@ def export_library(bundle: Bundle, target: Path, library: Library) -> Exported:
                 f"the stored samples, expected at most {AGREES:g}: nothing was written; export "
                 "with --format onnx"
             )
-        umask = os.umask(0)
-        os.umask(umask)
-        folder.chmod(0o777 & ~umask)  # mkdtemp makes folders for the owner alone
         size = sum(path.stat().st_size for path in folder.iterdir())
-        folder.rename(target)
+        place_folder(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Exported(target, difference, len(samples), size, notes)

@@ -287,7 +287,8 @@ def _info(path: Path, folder: Path, manifest: JsonDict) -> BundleInfo:
     try:
         models = tuple(load_description(folder / place) for place in places)
     except WeightsError as error:
-        raise BundleError(str(error)) from error
+        # Of a zip they lie in a folder that nobody knows.
+        raise BundleError(str(error).replace(str(folder), str(path))) from error
     return info_of(path, manifest, models)
 
 

@@ -22,6 +22,8 @@ from typing import IO
 from headstart._util import files
 from headstart._util.hashing import digest_bytes, digest_file
 from headstart.errors import BundleError
+from headstart.predict.placing import new_file
+from headstart.predict.strict_json import parse_json
 from headstart.types import JsonDict
 
 FORMAT_VERSION = 1
@@ -39,6 +41,7 @@ _SUFFIXES = (
 _MANIFEST_BYTES = 64 * 2**20
 _MOST_FILES = 10_000
 _CHUNK = 2**20
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # Weights hardly shrink: what grows more than this when unpacked was made to fill the disk.
 _MOST_GROWTH = 20
 _SMALL = 16 * 2**20  # bytes that are no danger whatever they grew from
@@ -177,11 +180,14 @@ def pack(folder: Path, target: Path) -> None:
 
     Args:
         folder: The bundle.
-        target: The zip, written atomically.
+        target: The zip; it is there whole, or not at all.
+
+    Raises:
+        ConfigError: There is something of that name, which is left as it is.
     """
     names = sorted(name for name, _ in _walk(folder))
     order = [MANIFEST, SEAL, *(name for name in names if name not in (MANIFEST, SEAL))]
-    with files.atomic_writer(target) as file, zipfile.ZipFile(file, "w") as archive:
+    with new_file(target) as file, zipfile.ZipFile(file, "w") as archive:
         for name in order:
             about = zipfile.ZipInfo(name)  # of 1980, stored: weights do not shrink
             about.external_attr = 0o644 << 16
@@ -226,8 +232,8 @@ def _manifest(origin: Path, data: bytes, sealed: bytes) -> JsonDict:
         expected = ascii(sealed.decode("ascii", "replace"))
         raise _changed(origin, MANIFEST, f"SHA-256 {expected:.12}… ({SEAL})", f"{got[:12]}…")
     try:
-        manifest = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        manifest = parse_json(data)
+    except ValueError as error:
         raise BundleError(f"{origin}: {MANIFEST} is no JSON ({error}): {_AGAIN}") from error
     version = manifest.get("format_version") if isinstance(manifest, dict) else None
     if not isinstance(manifest, dict) or not isinstance(version, int):
@@ -306,6 +312,11 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
             raise BundleError(f"{path}: {name} is a link or a special file: do not use this bundle")
         if member.flag_bits & 0x1:
             raise BundleError(f"{path}: {name} is encrypted: unpack it and use the folder")
+        if member.compress_type not in _PACKED:
+            raise BundleError(
+                f"{path}: {name} is packed in a way that no bundle is (stored and deflated are "
+                "read): unpack it and use the folder"
+            )
         members[name] = member
         if len(members) > _MOST_FILES + 2:
             raise BundleError(f"{path}: more than {_MOST_FILES:,} files: this is no bundle")

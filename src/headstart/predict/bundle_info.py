@@ -1,5 +1,6 @@
 """A bundle's manifest as a typed record."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -111,7 +112,7 @@ def ensemble_of(origin: Path, manifest: JsonDict) -> Ensemble | None:
             and all(isinstance(name, str) and "/" not in name for name in found.members)
             and min(found.weights) >= 0 < sum(found.weights) < float("inf")
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BundleError(f"{origin}: bundle.json: voting is damaged: {error!r}") from error
     if not usual:
         raise BundleError(f"{origin}: bundle.json: voting is not of this format: {raw!r:.200}")
@@ -155,8 +156,18 @@ def info_of(origin: Path, manifest: JsonDict, models: tuple[SavedModel, ...]) ->
             size_bytes=sum(int(one["bytes"]) for one in files.values()),
             raw=manifest,
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BundleError(f"{origin}: bundle.json: {error!r} is missing or damaged") from error
+    usual = (
+        math.isfinite(info.tolerance)
+        and info.tolerance >= 0
+        and all(math.isfinite(model.temperature) and model.temperature > 0 for model in models)
+        and all(isinstance(one, dict) for one in info.backbones)
+    )
+    if not usual:
+        raise BundleError(
+            f"{origin}: bundle.json: tolerance, temperature or backbones are not of this format"
+        )
     if info.engine not in get_args(EngineName):
         raise BundleError(f"{origin}: bundle.json: unknown engine {info.engine!r:.40}")
     for model in models:

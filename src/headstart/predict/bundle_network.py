@@ -6,6 +6,7 @@ of a recurrent network.
 """
 
 import dataclasses
+import re
 from pathlib import Path
 
 from headstart._util import files
@@ -20,7 +21,7 @@ from headstart.backbones.registry import RUN_PREFIX, load_backbone
 from headstart.backbones.transformers_files import CONFIG
 from headstart.backbones.transformers_save import configuration
 from headstart.backbones.weights import RANDOM
-from headstart.errors import BundleError, ConfigError, WeightsError
+from headstart.errors import BundleError, MissingExtraError
 from headstart.predict.saved import (
     TOKENIZER_NAME,
     BackboneOptions,
@@ -30,10 +31,13 @@ from headstart.predict.saved import (
     save_model,
     trained_tensors,
 )
-from headstart.types import InputSpec, TextSpec
+from headstart.predict.strict_json import parse_json
+from headstart.types import InputSpec, SeriesSpec, TextSpec
 
 ARCHITECTURE = "architecture"
 _RECURRENT = "recurrent.json"
+# Networks whose architecture is known by name. Other names lead to folders, to hubs, to other runs.
+_KNOWN = re.compile(r"(timm|torchvision|packaged|headstart)/[\w-]+(\.[\w-]+)?", re.ASCII)
 
 
 def write_network(folder: Path, trained: TrainedModel, backbone: Backbone) -> SavedModel:
@@ -104,9 +108,9 @@ def load_network(folder: Path) -> tuple[TrainedModel, Backbone]:
             )
         trained.load_into(backbone)
         trained.head()
-    except BundleError:
+    except (BundleError, MissingExtraError):
         raise
-    except (ConfigError, WeightsError, RuntimeError, ValueError, TypeError) as error:
+    except Exception as error:  # libraries raise of many kinds for files that they did not write
         reason = " ".join(str(error).split())
         raise BundleError(f"{folder}: the network cannot be built: {reason}") from error
     return trained, backbone
@@ -121,11 +125,17 @@ def _build(folder: Path, model: SavedModel) -> Backbone:
             name = f"transformers/{place.resolve()}"
             return load_backbone(name, weights=RANDOM, text=options)
         if (place / _RECURRENT).is_file():
-            architecture = recurrent_spec(files.read_json(place / _RECURRENT))
+            architecture = recurrent_spec(parse_json((place / _RECURRENT).read_bytes()))
             pooling = None if options.pooling == "pooler" else options.pooling
             network = build_unloaded(model.backbone, architecture, pooling, spec)
             return Chain(model.backbone, network)
         raise BundleError(f"{folder}: {ARCHITECTURE}/{CONFIG} of {model.backbone} is missing")
+    series = model.options.series
+    if not _KNOWN.fullmatch(model.backbone) or isinstance(spec, SeriesSpec) != (series is not None):
+        raise BundleError(
+            f"{folder}: the network {model.backbone!r:.80} is none that a bundle can hold: it is "
+            "built from the bundle's own files, and nothing else is read; do not use this bundle"
+        )
     pictures = spec if isinstance(spec, InputSpec) else None
     square = pictures is not None and pictures.height == pictures.width
     return load_backbone(
@@ -133,7 +143,7 @@ def _build(folder: Path, model: SavedModel) -> Backbone:
         weights=RANDOM,
         fit=None if pictures is None else pictures.fit,
         image_size=pictures.height if pictures is not None and square else None,
-        series=model.options.series,
+        series=series,
     )
 
 

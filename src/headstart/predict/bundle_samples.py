@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart._util import files
 from headstart.errors import BundleError
 from headstart.predict.bundle_info import SAMPLES_RECORD
+from headstart.predict.strict_json import parse_json
 from headstart.types import FloatArray, JsonDict
 
 
@@ -42,8 +42,11 @@ def read_samples(folder: Path) -> tuple[StoredSample, ...]:
         BundleError: Their record is damaged.
     """
     try:
-        return tuple(_stored(folder, entry) for entry in files.read_json(folder / SAMPLES_RECORD))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        entries = parse_json((folder / SAMPLES_RECORD).read_bytes())
+        if not isinstance(entries, list):
+            raise TypeError(f"expected a list, got {type(entries).__name__}")
+        return tuple(_stored(folder, entry) for entry in entries)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise BundleError(f"{folder}: {SAMPLES_RECORD} is damaged: {error!r}") from error
 
 
@@ -52,6 +55,8 @@ def _stored(folder: Path, entry: JsonDict) -> StoredSample:
     if name not in _inside(folder):
         raise BundleError(f"{folder}: {SAMPLES_RECORD} names {name!r:.80}, which is not in there")
     said = entry["probabilities"] if "probabilities" in entry else [entry["value"]]
+    if not all(isinstance(value, float | int) for value in said):
+        raise TypeError(f"expected numbers: {said!r:.80}")
     label = entry["label"]
     if not isinstance(label, str | float | int | None):
         raise TypeError(f"label: {label!r:.40}")

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from headstart._util import files
-from headstart.errors import BundleError, ConfigError
+from headstart.errors import BundleError
 from headstart.predict.bundle_files import ZIP_SUFFIX, pack, seal
 from headstart.predict.bundle_info import SAMPLES, SAMPLES_RECORD
 from headstart.predict.bundle_samples import StoredSample
 from headstart.predict.card import CARD, card
+from headstart.predict.placing import check_free, place_folder
 from headstart.types import JsonDict
 
 TOLERANCE = 1e-4  # of probabilities: other processors and libraries round differently
@@ -96,8 +97,7 @@ def write_bundle(
         BundleError: The check failed; nothing was left.
     """
     zipped = target.suffix == ZIP_SUFFIX
-    if target.exists() or target.is_symlink():
-        raise ConfigError(f"{target} is there already: remove it, or choose another name (--out)")
+    check_free(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
@@ -111,11 +111,7 @@ def write_bundle(
         if zipped:
             pack(folder, target)
         else:
-            # mkdtemp makes folders for the owner alone; the umask decides for those that last.
-            umask = os.umask(0)
-            os.umask(umask)
-            folder.chmod(0o777 & ~umask)
-            folder.rename(target)
+            place_folder(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return target

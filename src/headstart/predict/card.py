@@ -17,6 +17,7 @@ _PIPELINES = {
 }
 _SAMPLES = {"image": "picture", "text": "text", "pair": "pair of texts", "sequence": "sequence"}
 _SHOWN_CLASSES = 30
+_SHARES = ("accuracy", "top1", "top5")  # of all samples: told in percent
 # What the hub knows as licences; others are named in words.
 _LICENSES = {
     "apache-2.0": "apache-2.0",
@@ -125,7 +126,8 @@ def _use(manifest: JsonDict) -> str:
 
 def _figures(manifest: JsonDict) -> str:
     rows = [
-        f"| {split} | {name.replace('_', ' ')} | {_score(score)} | {score['n']:,} |"
+        f"| {split} | {name.replace('_', ' ')} | {_score(score, share=name in _SHARES)} "
+        f"| {score['n']:,} |"
         for split, scores in manifest["metrics"].items()
         for name, score in scores.items()
         if isinstance(score, dict) and {"value", "low", "high", "n"} <= set(score)
@@ -158,7 +160,7 @@ def _making(manifest: JsonDict) -> str:
         f"- training: {_line(training['kind'])}"
         + "".join(
             f"\n    - {_line(stage['name'])}: {_line(stage.get('trainable', 'head'))}, "
-            f"{stage['epochs']} epochs"
+            f"{stage['epochs']} epoch{'s' if stage['epochs'] != 1 else ''}"
             for stage in training["stages"]
         ),
         f"- study: {_line(run['experiment'])}, {run['created']}",
@@ -194,7 +196,10 @@ def _limits(manifest: JsonDict) -> str:
     )
 
 
-def _score(score: Any) -> str:
+def _score(score: Any, *, share: bool = False) -> str:
+    if share:
+        low, high = 100 * score["low"], 100 * score["high"]
+        return f"{100 * score['value']:.1f}% ({low:.1f} to {high:.1f})"
     return f"{score['value']:.4g} ({score['low']:.4g} to {score['high']:.4g})"
 
 

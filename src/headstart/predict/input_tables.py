@@ -111,11 +111,18 @@ def _csv(stream: io.BufferedReader, columns: Mapping[str, str], pairs: bool) -> 
         header = [cell.strip() for cell in next(reader)]
         places = [header.index(name) for name in _wanted(header, columns, pairs)]
         start = reader.line_num + 1
+        empty = 0  # lines since the last row: whether they lie between rows shows at the next one
         for cells in reader:
-            if cells and len(cells) != len(header):
-                yield start, f"the row has {len(cells)} cells, the header has {len(header)}"
-            elif cells:
-                yield start, [cells[place] for place in places]
+            if not cells:
+                empty += 1
+            else:
+                if len(header) == 1:  # with more columns it is no row, as for other readers of CSV
+                    yield from ((start - left, "empty: no words") for left in range(empty, 0, -1))
+                empty = 0
+                if len(cells) == len(header):
+                    yield start, [cells[place] for place in places]
+                else:
+                    yield start, f"the row has {len(cells)} cells, the header has {len(header)}"
             start = reader.line_num + 1
     except csv.Error as error:
         raise DataError(

@@ -5,11 +5,14 @@ The frozen stages before it are not copied: the backbone is named, and the diges
 compute is kept, so that loading notices if they are not the ones the model was trained on.
 """
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import safetensors.torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from headstart._util import files
@@ -17,6 +20,7 @@ from headstart.backbones.base import Backbone, SeriesOptions, TextOptions
 from headstart.backbones.shared import first_names
 from headstart.errors import WeightsError
 from headstart.heads import BatchedHead, HeadSpec, build_head
+from headstart.predict.strict_json import parse_json
 from headstart.types import Goal, InputSpec, JsonDict, SeriesSpec, Spec, TextSpec
 
 FORMAT_VERSION = 4
@@ -77,6 +81,9 @@ class SavedModel:
     def outputs(self) -> int:
         """Numbers that the head gives."""
         return 1 if self.goal == "regression" else len(self.classes)
+
+
+_TYPES = TypeAdapter(SavedModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,13 +212,16 @@ def load_description(folder: Path) -> SavedModel:
         The description.
 
     Raises:
-        WeightsError: A file is missing or not of a version that this Headstart reads.
+        WeightsError: A file is missing, not of a version that this Headstart reads, or says what
+            no model is.
     """
     try:
-        record: JsonDict = files.read_json(folder / RECORD_NAME)
-        version = record.pop("format_version", None)
-    except (OSError, ValueError, AttributeError) as error:
+        record = parse_json((folder / RECORD_NAME).read_bytes())
+    except (OSError, ValueError) as error:
         raise WeightsError(f"{_expected(folder)}, but {error}") from error
+    if not isinstance(record, dict):
+        raise WeightsError(f"{_expected(folder)}, but {RECORD_NAME} holds no object")
+    version = record.pop("format_version", None)
     if version not in (*_OLDER, FORMAT_VERSION):
         raise WeightsError(
             f"{folder}: expected format version {FORMAT_VERSION}, got {version}; "
@@ -223,10 +233,44 @@ def load_description(folder: Path) -> SavedModel:
         head_spec = record["head"]
         record["head"] = HeadSpec(**{**head_spec, "hidden": tuple(head_spec["hidden"])})
         record["classes"] = tuple(record["classes"])
-        return SavedModel(**record)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        model = SavedModel(**record)
+        _check(model)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         found = f"{type(error).__name__}: {error}"
         raise WeightsError(f"{folder / RECORD_NAME}: expected a model, but {found}") from error
+    return model
+
+
+def _check(model: SavedModel) -> None:
+    """Make sure that what came from a file is of the types and in the ranges of a model.
+
+    Args:
+        model: The description.
+
+    Raises:
+        ValueError: An entry is not; it is named.
+    """
+    content = json.dumps(asdict(model), default=str, allow_nan=False)
+    try:
+        _TYPES.validate_json(content, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    spec, head, classes = model.input_spec, model.head, model.classes
+    if isinstance(spec, InputSpec):
+        sizes = [spec.height, spec.width, *([spec.resize] if spec.fit == "crop" else [])]
+    else:
+        sizes = [spec.max_length, spec.channels if isinstance(spec, SeriesSpec) else 1]
+    for name, usual in (
+        ("temperature", math.isfinite(model.temperature) and model.temperature > 0),
+        ("classes", len(classes) > 0 and len(set(classes)) == len(classes)),
+        ("width", model.width > 0),
+        ("head", min(head.hidden, default=1) > 0 and 0 <= head.dropout < 1),
+        ("input_spec", min(sizes) > 0),
+        ("input_spec.std", not isinstance(spec, InputSpec) or min(spec.std) > 0),
+    ):
+        if not usual:
+            raise ValueError(f"{name}: out of range")
 
 
 def _expected(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from headstart.predict.bundle_info import MEMBERS, task_of
 from headstart.predict.bundle_network import public_name, write_network
 from headstart.predict.bundle_write import TOLERANCE, check_in_clean_process
 from headstart.predict.ensemble import Ensemble, vote
+from headstart.predict.placing import check_free
 from headstart.predict.predictor import load_parts
 from headstart.predict.saved import SavedModel, TrainedModel, load_description
 from headstart.runs.inputs import build_dataset
@@ -39,6 +41,15 @@ _UNBUNDLED = {
     "baseline": "it says the same of every sample",
     "zero_shot": "it is a published classifier as it is, nothing was trained",
 }
+
+
+# Where a path begins: at the start of a word, or behind a bracket, a quotation mark, `=` or `:` (as
+# in `run:/home/…`), say. From the root, a home, a folder above, or a drive.
+_PATH = re.compile(
+    r"""(?:(?<=[\s({\[<=:,;|"'`])|^)(?:(?:~[^/\\\s]*|\.\.?)?/+|[A-Za-z]:[/\\]|\\\\)(?=[^/\\\s])"""
+)
+_LAST_SEPARATORS = re.compile(r"""[/\\]+(?=[\s)}\]>,;"'`]*$)""")
+_URL = re.compile(r"""(?<![\w/])(?!file:)[a-z][a-z0-9+.-]*://[^\s"'<>()]+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +114,7 @@ def bundle_run(
     results, about = _read(folder, RESULTS_NAME), _read(folder, RUN_NAME)
     entry = _entry(folder, results, model)
     target = _target(folder, results, entry, out)
+    check_free(target)
     show = show if show is not None else progress.for_terminal()
     ensemble = _ensemble(entry)
     members = [entry["name"]] if ensemble is None else list(ensemble.members)
@@ -334,7 +346,7 @@ def _manifest(
         "run": {
             "experiment": results["experiment"]["name"],
             "created": results["created"],
-            "command": _without_paths(about["command"]),
+            "command": _command(about["command"]),
         },
         "tolerance": TOLERANCE,
     }
@@ -364,7 +376,29 @@ def _stage(stage: JsonDict) -> JsonDict:
     return {key: stage[key] for key in keys if key in stage}
 
 
+def _command(line: str) -> str:
+    """Return a command without paths: each of its words may be one, or an option with one."""
+    try:
+        words = shlex.split(line)
+    except ValueError:  # a quotation mark that is never closed: no line of a shell
+        return _without_paths(line)
+    return shlex.join(map(_without_paths, words))
+
+
 def _without_paths(text: str) -> str:
-    """Return a text with the paths of this machine as their last parts: all that others can use."""
-    words = (Path(word).name if word.startswith(("/", "~/")) else word for word in text.split(" "))
-    return " ".join(words)
+    """Return a text with the paths of this machine as their last parts: all that others can use.
+
+    Where a path ends cannot be told: spaces and brackets may be in it. Everything from where one
+    begins to the last separator goes; words behind it may go too, but nothing of a path stays.
+    """
+    kept, last = [], 0
+    for url in [*_URL.finditer(text), None]:
+        part = text[last : len(text) if url is None else url.start()]
+        path = _PATH.search(part)
+        if path is not None:
+            # One at the end of the path itself is not what its last part lies behind.
+            end = _LAST_SEPARATORS.sub("", part)
+            part = part[: path.start()] + re.split(r"[/\\]", end[path.start() :])[-1]
+        kept += [part, "" if url is None else url.group()]
+        last = len(text) if url is None else url.end()
+    return "".join(kept)
