@@ -2,6 +2,8 @@
 
 import ctypes
 import gc
+import os
+import shutil
 import sys
 from collections.abc import Iterator
 
@@ -38,3 +40,19 @@ def memory_given_back() -> Iterator[None]:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of the GNU C library
         if trim is not None:
             trim(0)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    """A headless Chromium, for tests that look at a page; they are skipped where there is none."""
+    from playwright.sync_api import sync_playwright
+
+    named = [os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"]
+    with sync_playwright() as tool:
+        installed = (path for name in named if name and (path := shutil.which(name)))
+        program = next(installed, tool.chromium.executable_path)
+        if not os.path.exists(program):
+            pytest.skip("no Chromium on this machine: `make browser` installs it")
+        launched = tool.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield launched
+        launched.close()

@@ -1,7 +1,5 @@
 """A server of models that cost nothing, and a browser to look at its page with."""
 
-import os
-import shutil
 import socket
 import threading
 import time
@@ -25,19 +23,6 @@ from headstart.types import FloatArray, Goal, InputSpec, JsonDict, Spec, TextSpe
 MARKUP = "<img src=x onerror=alert(1)>"
 WIDE = InputSpec(16, 16, 20, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 PARTS = {"wonderful": 2.0, "dull": -1.5, "tedious": -2.5}
-
-
-def chromium() -> str | None:
-    """Return a browser's program: named by CHROMIUM, installed, or playwright's own."""
-    named = [os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"]
-    found = next((path for name in named if name and (path := shutil.which(name))), None)
-    if found is None:
-        from playwright.sync_api import sync_playwright
-
-        with sync_playwright() as tool:
-            own = tool.chromium.executable_path
-        found = own if os.path.exists(own) else None
-    return found
 
 
 @dataclass(frozen=True)

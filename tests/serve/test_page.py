@@ -7,27 +7,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from page_reading import CONTRASTS, UNNAMED
-from page_server import MARKUP, chromium, serving
+from page_server import MARKUP, serving
 from PIL import Image
-from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, expect
 from served_fakes import picture
 
-BROWSER = chromium()
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="no Chromium on this machine: `make browser` installs it"
-)
 expect.set_options(timeout=15_000)
 
 # What people with poor sight need between text and what is behind it: WCAG 2.2, 1.4.3.
 LEAST_CONTRAST = 4.5
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as tool:
-        launched = tool.chromium.launch(executable_path=BROWSER)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import torch
 
 from headstart._util import files, progress
 from headstart.backbones.base import Backbone
-from headstart.config import schema
 from headstart.config.load import load_experiment
 from headstart.data.dataset import Dataset
 from headstart.errors import ConfigError, RunError, nearest
@@ -25,8 +24,8 @@ from headstart.predict.ensemble import Ensemble, vote
 from headstart.predict.placing import check_free
 from headstart.predict.predictor import load_parts
 from headstart.predict.saved import SavedModel, TrainedModel, load_description
-from headstart.runs.inputs import build_dataset
 from headstart.runs.record import EXPERIMENT_NAME, RESULTS_NAME, RUN_NAME
+from headstart.runs.reopened import reopened
 from headstart.runs.result import read_estimates, read_predictions
 from headstart.runs.runner import found_again
 from headstart.types import FloatArray, IntArray, JsonDict, Progress
@@ -124,7 +123,9 @@ def bundle_run(
     study = found_again(
         load_experiment(folder / EXPERIMENT_NAME, data=data), about["working_folder"]
     )
-    dataset = _dataset(folder, study, results, allow_network, show)
+    dataset = reopened(
+        folder, study, results["data"]["fingerprint"], allow_network=allow_network, show=show
+    )
     chosen = _choose(dataset, samples)
     show.say(f"bundling {entry['name']}: {len(chosen.names)} samples, {len(members)} network(s)")
     parts = {name: folder / "models" / name for name in members}
@@ -231,28 +232,6 @@ def _target(folder: Path, results: JsonDict, entry: JsonDict, out: str | Path | 
 
 def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "bundle"
-
-
-def _dataset(
-    folder: Path, study: schema.Experiment, results: JsonDict, allow_network: bool, show: Progress
-) -> Dataset:
-    """Open the data of a run again, and make sure that they are the same."""
-    assert not isinstance(study.data, schema.LanguageData), "refused by its kind"
-    dataset = build_dataset(
-        study.data,
-        workers=study.workers,
-        allow_network=allow_network,
-        cache=files.cache_root(),
-        progress=show,
-    )
-    expected = results["data"]["fingerprint"]
-    if dataset.fingerprint != expected:
-        raise RunError(
-            f"{folder}: expected the data that this run was made with (fingerprint "
-            f"{expected[:12]}…), got {dataset.fingerprint[:12]}…: samples or labels have changed; "
-            "name the place of the unchanged data with --data"
-        )
-    return dataset
 
 
 def _choose(dataset: Dataset, count: int) -> _Chosen:

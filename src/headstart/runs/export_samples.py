@@ -10,14 +10,13 @@ import numpy as np
 from headstart._util import files
 from headstart._util.seeding import generator
 from headstart.compare import compare_pair, squared_error_difference
-from headstart.config import schema
 from headstart.config.load import load_experiment
 from headstart.errors import RunError
 from headstart.evaluate import wilson
 from headstart.evaluate.intervals import bca_mean
 from headstart.predict import Bundle
-from headstart.runs.inputs import build_dataset
 from headstart.runs.record import EXPERIMENT_NAME, RUN_NAME
+from headstart.runs.reopened import reopened
 from headstart.runs.runner import found_again
 from headstart.types import Estimates, FloatArray, IntArray, Predictions, Progress, Score
 
@@ -99,21 +98,8 @@ def validation_samples(
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"{run}: expected the folder of a run: {error}") from error
     study = found_again(load_experiment(run / EXPERIMENT_NAME, data=data), working_folder)
-    assert not isinstance(study.data, schema.LanguageData), "no bundle is of a language model"
-    dataset = build_dataset(
-        study.data,
-        workers=study.workers,
-        allow_network=allow_network,
-        cache=files.cache_root(),
-        progress=show,
-    )
-    expected = str(bundle.info.raw["data"]["fingerprint"])
-    if dataset.fingerprint != expected:
-        raise RunError(
-            f"{run}: expected the data that {bundle.info.name} was trained with (fingerprint "
-            f"{expected[:12]}…), got {dataset.fingerprint[:12]}…: name the bundle's own run with "
-            "--run, and the place of its data with --data"
-        )
+    fingerprint = str(bundle.info.raw["data"]["fingerprint"])
+    dataset = reopened(run, study, fingerprint, allow_network=allow_network, show=show)
     split = np.asarray(dataset.splits["val"])
     if len(split) < 2:
         raise RunError(f"{run}: expected validation samples, got {len(split)}")
