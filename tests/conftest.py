@@ -4,10 +4,20 @@ import ctypes
 import gc
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 
 import pytest
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C as in a terminal: what a shell begins in the background is told to ignore it.
+
+    Processes that tests begin would ignore it too, and wait for ever.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,14 @@
 """Ctrl-C and SIGTERM ask, a second Ctrl-C insists, and afterwards signals are as they were."""
 
+import functools
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -25,12 +29,23 @@ def handlers() -> tuple[object, object]:
     return signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
 
 
-@pytest.fixture(autouse=True)
-def signals_as_they_were() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+def alone(test: Callable[[], None]) -> Callable[[], None]:
+    """Run a test in a process of its own: a signal too many would end all that come after it."""
+
+    @functools.wraps(test)
+    def run() -> None:
+        code = f"import test_stopping; test_stopping.{test.__name__}.__wrapped__()"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    return run
 
 
 def test_nobody_has_asked_at_first() -> None:
@@ -44,6 +59,7 @@ def test_nobody_has_asked_at_first() -> None:
     assert isinstance(error.value, HeadstartError)
 
 
+@alone
 def test_the_first_ctrl_c_asks_and_the_second_insists() -> None:
     before = handlers()
     stop, show = Stop(), Said()
@@ -67,6 +83,7 @@ def test_the_first_ctrl_c_asks_and_the_second_insists() -> None:
     assert handlers() == before
 
 
+@alone
 def test_sigterm_asks_however_often_it_comes() -> None:
     before = handlers()
     stop = Stop()
@@ -77,6 +94,7 @@ def test_sigterm_asks_however_often_it_comes() -> None:
     assert handlers() == before
 
 
+@alone
 def test_ctrl_c_insists_on_what_another_asked_for() -> None:
     def work() -> None:
         with on_signals(Stop(), Said()):
@@ -87,6 +105,7 @@ def test_ctrl_c_insists_on_what_another_asked_for() -> None:
         work()
 
 
+@alone
 def test_signals_are_as_they_were_afterwards_even_after_an_error() -> None:
     def mine(number: int, frame: object) -> None:
         raise AssertionError("not within the block")
@@ -105,6 +124,7 @@ def test_signals_are_as_they_were_afterwards_even_after_an_error() -> None:
     assert handlers() == (signal.SIG_IGN, mine)
 
 
+@alone
 def test_one_block_inside_another_gives_the_outer_one_back() -> None:
     outer, inner = Stop(), Stop()
     with on_signals(outer, Said()):
@@ -131,6 +151,7 @@ def test_outside_the_main_thread_nothing_changes() -> None:
     assert handlers() == before
 
 
+@alone
 def test_a_request_is_seen_by_other_threads() -> None:
     stop = Stop()
     seen = threading.Event()
