@@ -158,9 +158,24 @@ def test_sigterm_leaves_no_temporary_folder(
 
 @posix
 def test_sigterm_while_a_bundle_is_checked_ends_the_check_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    """As a verb that writes one: the process that checks is a child, and it hangs."""
+    # In a process of its own: were the signal not heard, it would end all tests after this one.
+    code = "import sys, test_prediction_output as t; t.terminated_while_checked(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def terminated_while_checked(where: str) -> None:
+    """As a verb that writes a bundle: the process that checks is a child, and it hangs."""
+    tmp_path, monkeypatch = Path(where), pytest.MonkeyPatch()
     child, place = tmp_path / "child", tmp_path / "place"
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\necho $$ > {child}.new; mv {child}.new {child}\nexec sleep 60\n")
