@@ -21,14 +21,16 @@ def test_weights_and_work_are_counted_and_the_parent_is_not(tmp_path: Path) -> N
     assert own.nbytes == 400_000_000
     assert isinstance(resnet, Peak)
     weights = 4 * 11_176_512  # bytes: those of 11,689,512 parameters less the classifier's
-    assert weights < resnet.predicting_bytes[1] < 1.9 * weights
+    # With the work of one picture 1.9 times the weights; a second copy of them would make it 2.9.
+    assert weights < resnet.predicting_bytes[1] < 2.3 * weights
     # Seven pictures more, of which a layer reads and writes 64 maps of 112 x 112 numbers.
     more = resnet.predicting_bytes[8] - resnet.predicting_bytes[1]
     assert more > 7 * 4 * 64 * 112 * 112
     # A saved model is read from its file into memory and copied into a network: that is over when
     # it predicts.
     assert isinstance(whole, Peak)
-    assert weights < whole.predicting_bytes[1] < 1.9 * weights < whole.loading_bytes
+    assert weights < whole.predicting_bytes[1] < 2.3 * weights
+    assert whole.loading_bytes > 1.9 * weights
     assert isinstance(unknown, RunError)
     assert "timm/no-such-network" in str(unknown)
 
