@@ -113,8 +113,24 @@ def test_groups_move_as_torchs_groups_move(kind, options, settings) -> None:
         optimizer.step(factor)
         reference.step()
     for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-        assert torch.equal(a, b), name
+        # Fused updates round once where torch's others round twice, in the last of 24 bits.
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7, msg=name)
         assert not torch.equal(a, start[name]), name
+
+
+def test_what_lies_with_channels_last_is_updated_as_what_does_not() -> None:
+    for kind, options, settings in CASES:
+        last, rows = network(), network().to(memory_format=torch.contiguous_format)
+        for model in (last, rows):
+            optimizer = grouped(kind, model, options, settings)
+            for step in range(3):
+                optimizer.zero_grad()
+                for number, p in enumerate(model.parameters()):
+                    draw = torch.Generator().manual_seed(10 * step + number)
+                    p.grad = torch.empty_like(p).copy_(torch.randn(p.shape, generator=draw))
+                optimizer.step(1.0)
+        for (name, a), b in zip(last.named_parameters(), rows.parameters(), strict=True):
+            assert torch.equal(a, b), (kind, name)
 
 
 def test_a_parameter_in_two_groups_is_an_error() -> None:

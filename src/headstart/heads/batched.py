@@ -125,6 +125,7 @@ class BatchedHead(nn.Module):
         layers = nn.ModuleList()
         norms = nn.ModuleList()
         inputs = width
+        self._widest = max(*spec.hidden, classes, 1)
         for depth, outputs in enumerate((*spec.hidden, classes)):
             norms.append(_norm(spec.normalization, len(self.seeds), inputs))
             # Members of the same seed start from the same weights, alone or in a batch.
@@ -146,6 +147,11 @@ class BatchedHead(nn.Module):
         for norm, layer in zip(list(self.norms)[1:], list(self.layers)[1:], strict=True):
             x = layer(self._drop(torch.relu(norm(x))))
         return x
+
+    @property
+    def widest(self) -> int:
+        """Numbers that the widest layer gives for one sample, in all members together."""
+        return len(self.seeds) * self._widest
 
     def random_state(self) -> dict[str, Tensor]:
         """Return the state of the dropout streams, for a checkpoint."""

@@ -253,12 +253,19 @@ def parameters_of(backbone: Backbone, head_cut: str, head: nn.Module | None) -> 
     return sum(p.numel() for p in unique), sum(p.numel() * p.element_size() for p in unique)
 
 
-@dataclass(frozen=True, slots=True)
 class Watched:
     """A source that says how far it is."""
 
-    source: FeatureSource
-    task: Task
+    def __init__(self, source: FeatureSource, task: Task) -> None:
+        """Watch a source.
+
+        Args:
+            source: Its batches.
+            task: Hears of each.
+        """
+        self.source, self.task = source, task
+        # Asked once: to look through what a source can do takes longer than a small step.
+        self._paced = source if isinstance(source, Paced) else None
 
     @property
     def width(self) -> int:
@@ -290,4 +297,4 @@ class Watched:
 
     def rate(self) -> float:
         """Return the factor on the learning rate of the last batch."""
-        return self.source.rate() if isinstance(self.source, Paced) else 1.0
+        return self._paced.rate() if self._paced is not None else 1.0

@@ -9,6 +9,8 @@ schedule    how the learning rate changes
 plan        what the loop is told
 loop        the loop: yields one record per member, epoch and split
 keeper      who is best so far, who has stopped
+autograd    losses and gradients of any model
+linear      the same of linear heads in closed form
 figures     losses, right answers and probabilities of logits
 gradients   loss scaling, clipping, averaging of weights
 checkpoint  a training in progress as two files

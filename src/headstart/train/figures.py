@@ -9,9 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headstart._util.devices import full_float32
+from headstart.heads.batched import BatchedHead
 from headstart.train.keeper import Sums, Tally
 from headstart.train.source import FeatureSource
 from headstart.types import FloatArray, Goal
+
+_NUMBERS = 1 << 24  # that a head makes of a part of a split, in all members: 64 MiB
 
 
 @torch.no_grad()
@@ -27,7 +30,9 @@ def predict_probabilities(model: nn.Module, batches: Iterator[tuple[Tensor, Tens
     """
     model.eval()
     with full_float32():
-        parts = [torch.softmax(model(z).float(), dim=-1).cpu() for z, _ in batches]
+        parts = [
+            torch.softmax(model(z).float(), dim=-1).cpu() for z, _ in _in_parts(model, batches)
+        ]
     return np.asarray(torch.cat(parts, dim=1).numpy(), dtype=np.float32)
 
 
@@ -51,7 +56,7 @@ def predict_split(
     else:
         model.eval()
         with full_float32():
-            parts = [model(z).float().cpu() for z, _ in source.split(split)]
+            parts = [model(z).float().cpu() for z, _ in _in_parts(model, source.split(split))]
         found = np.asarray(torch.cat(parts, dim=1).numpy(), dtype=np.float32)
         if goal == "regression":
             found = found[..., 0]
@@ -82,7 +87,7 @@ def evaluate(
     """
     model.eval()
     sums = Sums()
-    for z, y in source.split(split):
+    for z, y in _in_parts(model, source.split(split)):
         with full_float32():
             logits = model(z).float()
         if goal == "regression":
@@ -90,6 +95,18 @@ def evaluate(
         else:
             sums.add(loss_sums(logits, y, 0.0, None) / len(y), count_right(logits, y), len(y))
     return sums.result()
+
+
+def _in_parts(
+    model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches in parts where a head with many members would fill the memory with them."""
+    size = max(1, _NUMBERS // model.widest) if isinstance(model, BatchedHead) else None
+    for z, y in batches:
+        if size is None or len(z) <= size:
+            yield z, y
+        else:
+            yield from zip(torch.split(z, size), torch.split(y, size), strict=True)
 
 
 def loss_sums(logits: Tensor, target: Tensor, smoothing: float, weight: Tensor | None) -> Tensor:
@@ -135,6 +152,16 @@ def squared_sums(values: Tensor, target: Tensor) -> Tensor:
 def no_answers(logits: Tensor) -> Tensor:
     """Return what stands for right answers where there is no such thing: not a number, [M]."""
     return torch.full((len(logits),), float("nan"), device=logits.device)
+
+
+def members_apart(target: Tensor, goal: Goal) -> bool:
+    """Return whether each member has samples of its own: targets are then [M, b]."""
+    return target.dim() == 2 and (goal == "regression" or not target.is_floating_point())
+
+
+def batch_size(target: Tensor, goal: Goal) -> int:
+    """Return how many samples a member sees in a batch."""
+    return target.shape[1] if members_apart(target, goal) else target.shape[0]
 
 
 def denominator(target: Tensor, weight: Tensor | None) -> Tensor | int:

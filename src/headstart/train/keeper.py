@@ -65,9 +65,12 @@ class Sums:
             right: Right answers of each member, [M].
             count: Samples in the batch.
         """
-        loss = losses.double() * count if losses.device.type != "mps" else losses * count
-        self._loss = loss if self._loss is None else self._loss + loss
-        self._right = right if self._right is None else self._right + right
+        if self._loss is None or self._right is None:
+            wide = torch.float64 if losses.device.type != "mps" else torch.float32
+            self._loss = torch.zeros_like(losses, dtype=wide)
+            self._right = torch.zeros_like(right)
+        self._loss.add_(losses, alpha=count)
+        self._right.add_(right)
         self._count += count
 
     def result(self) -> Tally:
@@ -88,8 +91,8 @@ class Sums:
     def load_state(self, state: Mapping[str, Tensor], device: torch.device) -> None:
         """Go on from what `state` returned."""
         if state:
-            self._loss = state["loss"].to(device)
-            self._right = state["right"].to(device)
+            self._loss = state["loss"].to(device, copy=True)
+            self._right = state["right"].to(device, copy=True)
             self._count = int(state["count"])
 
 

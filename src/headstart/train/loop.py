@@ -1,37 +1,37 @@
 """The training loop: for each epoch, forward, loss, backward, step; then look at validation.
 
-It trains M members at once (M = 1 for a single model). The loss of a batch is a vector [M]; its
-sum is what goes backward, and since no member's loss depends on another member's weights, each
-gets exactly the gradient that it would get alone.
+It trains M members at once (M = 1 for a single model). No member's loss depends on another
+member's weights, so each gets exactly the gradient that it would get alone: from autograd, or for
+linear heads from the closed form.
 """
 
 import contextlib
+import math
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from headstart._util.devices import threads_for
 from headstart._util.seeding import seed_of
 from headstart.errors import StoppedError
+from headstart.heads.batched import BatchedHead
+from headstart.train.autograd import AutogradGradients
 from headstart.train.checkpoint import Checkpoint, Saved
-from headstart.train.figures import (
-    count_right,
-    denominator,
-    evaluate,
-    loss_sums,
-    no_answers,
-    squared_sums,
-)
+from headstart.train.figures import batch_size, evaluate
 from headstart.train.gradients import Average, LossScale, clip
 from headstart.train.history import from_table, step_records, to_table
 from headstart.train.keeper import Keeper, Outcome, Sums
+from headstart.train.linear import LinearGradients, covers
 from headstart.train.optim import Optimizer
-from headstart.train.plan import Penalized, Streams, TrainPlan
+from headstart.train.plan import Streams, TrainPlan
 from headstart.train.schedule import learning_rate_factor
 from headstart.train.source import FeatureSource, Paced
 from headstart.train.state import load_own_state, own_state
 from headstart.types import StepRecord
+
+_Gradients = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 _LOOK_EVERY = 25  # steps between two looks at whether the loss is finite, where looking must wait
 
@@ -99,6 +99,23 @@ def drain(
             return records, outcomes
 
 
+def _gradients_of(model: nn.Module, plan: TrainPlan, scale: LossScale) -> _Gradients:
+    """Return what turns a batch into gradients: the closed form where there is one."""
+    if isinstance(model, BatchedHead) and covers(model, plan):
+        return LinearGradients(model, plan)
+    return AutogradGradients(model, plan, scale)
+
+
+def _operations(model: nn.Module, batch: int) -> float:
+    """Return the floating-point operations of a step of a head; infinity where nobody knows.
+
+    Each weight is multiplied with each sample forward, for its gradient, and for its input's.
+    """
+    if not isinstance(model, BatchedHead):
+        return math.inf
+    return 6.0 * sum(p.numel() for p in model.parameters()) * batch
+
+
 class _Run:
     """A training and where it is: after `step` batches of `epoch`."""
 
@@ -124,8 +141,10 @@ class _Run:
         )
         self.scale = LossScale(plan.precision == "float16")
         self.average = None if plan.ema is None else Average(model, plan.ema)
+        self.gradients = _gradients_of(model, plan, self.scale)
+        # Asked once: to look through what a source can do takes longer than a small step.
+        self.paced = source if isinstance(source, Paced) else None
         self.trace = Sums()
-        self._weight: Tensor | None = None
         self._began = time.perf_counter()
         seed = seed_of("training", plan.seed, plan.stage)
         device = next(model.parameters()).device
@@ -167,7 +186,8 @@ class _Run:
     def next_epoch(self) -> list[StepRecord]:
         """Train an epoch, or the rest of one, look at validation, and return the records."""
         known = len(self.records)
-        whole = self._train()
+        with contextlib.ExitStack() as threads:
+            whole = self._train(threads)
         train = self.sums.result()
         middle = time.perf_counter()
         with self.average.shown() if self.average is not None else contextlib.nullcontext():
@@ -223,11 +243,15 @@ class _Run:
                 found.loss, rates, (self.plan.stage, self.epoch, done), seconds
             )
 
-    def _train(self) -> bool:
+    def _train(self, threads: contextlib.ExitStack) -> bool:
         """Train from `step` to the end of the epoch; return False where every loss is lost."""
         self.model.train()
         start = time.perf_counter() - self.seconds
+        first = self.step
         for z, y in self.source.train(self.epoch, self.step):
+            if self.step == first:
+                size = batch_size(y, self.plan.goal)
+                threads.enter_context(threads_for(_operations(self.model, size)))
             losses = self._learn(z, y)
             self.step += 1
             self._trace(losses)
@@ -244,66 +268,28 @@ class _Run:
     def _learn(self, z: Tensor, y: Tensor) -> Tensor:
         """Make one optimiser step and return each member's mean loss over the batch."""
         plan = self.plan
-        if plan.class_weights is not None and self._weight is None:
-            self._weight = torch.tensor(plan.class_weights, dtype=torch.float32, device=z.device)
-        regression = plan.goal == "regression"
-        # Where each member has samples of its own.
-        apart = y.dim() == 2 and (regression or not y.is_floating_point())
-        batch = y.shape[1] if apart else y.shape[0]
-        size = plan.micro_batch_size if plan.micro_batch_size is not None else batch
         self.optimizer.zero_grad()
-        total: Tensor | None = None
-        right: Tensor | None = None
-        whole = y.shape[-1] if regression else denominator(y, self._weight)
-        for start in range(0, batch, size):
-            rows = slice(start, start + size)
-            piece = (slice(None), rows) if apart else (rows,)
-            one = z if size >= batch else z[piece]
-            target = y if size >= batch else y[piece]
-            with self._autocast(z.device):
-                logits = self.model(one)
-            logits = logits.float()
-            if regression:
-                losses, hits = squared_sums(logits, target) / whole, no_answers(logits)
-            else:
-                losses = loss_sums(logits, target, plan.label_smoothing, self._weight) / whole
-                hits = count_right(logits.detach(), target)
-            objective = losses.sum()
-            if isinstance(self.model, Penalized):
-                objective = objective + self.model.penalty() * (target.shape[-1] / batch)
-            (objective * self.scale.value).backward()  # type: ignore[no-untyped-call]
-            total = losses.detach() if total is None else total + losses.detach()
-            right = hits if right is None else right + hits
-        assert total is not None
-        assert right is not None
+        losses, right = self.gradients(z, y)
         if self.scale.unscale(self.optimizer.parameters):
             if plan.clip_norm is not None:
                 clip(self.optimizer.parameters, len(plan.learning_rates), plan.clip_norm)
-            pace = self.source.rate() if isinstance(self.source, Paced) else 1.0
+            pace = self.paced.rate() if self.paced is not None else 1.0
             self.optimizer.step(self._factor(self.step) * pace)
             if self.average is not None:
                 self.average.update()
-        self.sums.add(total, right, batch)
-        return total
+        self.sums.add(losses, right, batch_size(y, plan.goal))
+        return losses
 
     def _factor(self, step: int) -> float:
         steps = self.source.steps_per_epoch
         done = (self.epoch - 1) * steps + step
         return learning_rate_factor(self.plan.schedule, done, steps, self.plan.epochs)
 
-    def _autocast(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
-        if self.plan.precision == "float32":
-            return contextlib.nullcontext()
-        context: contextlib.AbstractContextManager[object] = torch.autocast(
-            device.type, dtype=getattr(torch, self.plan.precision)
-        )
-        return context
-
     def _lost(self, losses: Tensor) -> bool:
         """Return whether no member has a finite loss: the rest of the epoch is then left out."""
         if losses.device.type != "cpu" and self.step % _LOOK_EVERY:
             return False
-        return not bool(torch.isfinite(losses).any())
+        return not any(map(math.isfinite, losses.tolist()))
 
     def snapshot(self) -> tuple[dict[str, Tensor], dict[str, object]]:
         """Return everything that decides how the training goes on; all of it at its end."""

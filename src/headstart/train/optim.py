@@ -5,7 +5,7 @@ torch's take one learning rate for a whole tensor and a batched head needs one f
 A network that is trained by itself takes torch's own, with one learning rate for each group.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -140,15 +140,27 @@ class _Settings:
         members: Sequence[Hyperparameters],
         exempt: Collection[int],
     ) -> None:
-        self._exempt = frozenset(exempt)
         self.parameters = list(parameters)
+        # The same memory without autograd's bookkeeping, which costs as much as a small update.
+        self._values = [parameter.detach() for parameter in self.parameters]
+        self._exempt = frozenset(
+            id(value)
+            for value, parameter in zip(self._values, self.parameters, strict=True)
+            if id(parameter) in exempt
+        )
         for parameter in self.parameters:
             assert parameter.shape[0] == len(members), "the first axis must be the members"
         self._members = members
         self._tables: dict[tuple[str, int, bool], Tensor] = {}
 
+    def learning(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the values and the gradient of each parameter; to write to values is to learn."""
+        for value, parameter in zip(self._values, self.parameters, strict=True):
+            assert parameter.grad is not None
+            yield value, parameter.grad
+
     def of(self, name: str, parameter: Tensor) -> Tensor:
-        """Return a hyperparameter of all members as [M, 1, …] for this parameter."""
+        """Return a hyperparameter of all members as [M, 1, …] for the values of a parameter."""
         none = name == "weight_decay" and id(parameter) in self._exempt
         key = (name, parameter.dim(), none)
         if key not in self._tables:
@@ -192,11 +204,9 @@ class _SGD:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         _restore(state, velocity=self._velocity)
 
-    @torch.no_grad()
     def step(self, factor: float) -> None:
-        for index, p in enumerate(self._s.parameters):
-            assert p.grad is not None
-            g = p.grad
+        for index, (p, gradient) in enumerate(self._s.learning()):
+            g = gradient
             if self._decay:
                 g = g + self._s.of("weight_decay", p) * p
             if self._momentum:
@@ -230,12 +240,10 @@ class _Adam:
         self._steps = int(state["steps"])
         _restore(state, mean=self._mean, square=self._square)
 
-    @torch.no_grad()
     def step(self, factor: float) -> None:
         self._steps += 1
-        for index, p in enumerate(self._s.parameters):
-            assert p.grad is not None
-            g = p.grad
+        for index, (p, gradient) in enumerate(self._s.learning()):
+            g = gradient
             rate = self._s.of("learning_rate", p) * factor
             beta1, beta2 = self._s.of("beta1", p), self._s.of("beta2", p)
             if self._decay:
@@ -271,11 +279,9 @@ class _RMSProp:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         _restore(state, square=self._square, velocity=self._velocity)
 
-    @torch.no_grad()
     def step(self, factor: float) -> None:
-        for index, p in enumerate(self._s.parameters):
-            assert p.grad is not None
-            g = p.grad
+        for index, (p, gradient) in enumerate(self._s.learning()):
+            g = gradient
             if self._decay:
                 g = g + self._s.of("weight_decay", p) * p
             alpha = self._s.of("alpha", p)
@@ -287,7 +293,11 @@ class _RMSProp:
 
 
 class _Grouped:
-    """torch.optim with one group for each learning rate."""
+    """torch.optim with one group for each learning rate.
+
+    It is given each parameter in the order in which its numbers lie in memory: the fused updates,
+    one pass over all of them instead of one for each operation, copy what lies otherwise.
+    """
 
     def __init__(
         self,
@@ -298,62 +308,94 @@ class _Grouped:
     ) -> None:
         self._rates = [group.learning_rate for group in groups]
         self._parameters = [p for group in groups for p in group.parameters]
+        self._values = [
+            _as_it_lies(p.detach(), p) if _channels_last(p) else p for p in self._parameters
+        ]
+        values = iter(self._values)
         given: list[dict[str, object]] = [
             {
-                "params": list(group.parameters),
+                "params": [next(values) for _ in group.parameters],
                 "lr": group.learning_rate,
                 "weight_decay": settings.weight_decay if group.decays else 0.0,
             }
             for group in groups
         ]
-        self._torch = _torch_optimizer(kind, given, settings, nesterov)
+        self._fused = kind != "rmsprop" and all(
+            p.dtype == torch.float32 and p.device.type in ("cpu", "cuda") for p in self._parameters
+        )
+        self._torch = _torch_optimizer(kind, given, settings, nesterov, self._fused)
 
     @property
     def parameters(self) -> Sequence[nn.Parameter]:
         return self._parameters
 
     def zero_grad(self) -> None:
-        self._torch.zero_grad(set_to_none=True)
+        for p, value in zip(self._parameters, self._values, strict=True):
+            p.grad = value.grad = None
 
     def step(self, factor: float) -> None:
+        for p, value in zip(self._parameters, self._values, strict=True):
+            if value is not p:
+                assert value.data_ptr() == p.data_ptr(), "a parameter has moved in memory"
+                value.grad = None if p.grad is None else _as_it_lies(p.grad, p)
         for group, rate in zip(self._torch.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
         self._torch.step()
 
     def state(self) -> dict[str, Tensor]:
-        return {
-            f"{index}.{name}": value
-            for index, p in enumerate(self._parameters)
-            for name, value in self._torch.state.get(p, {}).items()
-            if isinstance(value, Tensor)
-        }
+        out: dict[str, Tensor] = {}
+        for index, (p, own) in enumerate(zip(self._parameters, self._values, strict=True)):
+            for name, value in self._torch.state.get(own, {}).items():
+                if isinstance(value, Tensor):
+                    back = own is not p and value.dim() == 4
+                    out[f"{index}.{name}"] = value.permute(0, 3, 1, 2) if back else value
+        return out
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         self._torch.state.clear()
         for key, value in state.items():
             index, _, name = key.partition(".")
-            p = self._parameters[int(index)]
-            # torch keeps the count of steps on the CPU, and everything else where the parameter is
-            # and in its memory layout: a step then runs the same code as before the pause.
-            self._torch.state[p][name] = (
-                value.clone() if name == "step" else torch.empty_like(p.detach()).copy_(value)
-            )
+            p, own = self._parameters[int(index)], self._values[int(index)]
+            # torch keeps the count of steps on the CPU, or with the others where the update is
+            # fused, and these where the parameter is and in its memory layout: a step then runs the
+            # same code as before the pause.
+            if name == "step":
+                kept = value.to(own.device if self._fused else "cpu", copy=True)
+            else:
+                kept = torch.empty_like(own).copy_(_as_it_lies(value, p))
+            self._torch.state[own][name] = kept
+
+
+def _channels_last(parameter: Tensor) -> bool:
+    return not parameter.is_contiguous() and parameter.is_contiguous(
+        memory_format=torch.channels_last
+    )
+
+
+def _as_it_lies(value: Tensor, parameter: Tensor) -> Tensor:
+    """Return something of a parameter's shape with its axes in the parameter's memory order."""
+    return value.permute(0, 2, 3, 1) if _channels_last(parameter) else value
 
 
 def _torch_optimizer(
-    kind: OptimizerKind, groups: list[dict[str, object]], s: Hyperparameters, nesterov: bool
+    kind: OptimizerKind,
+    groups: list[dict[str, object]],
+    s: Hyperparameters,
+    nesterov: bool,
+    fused: bool,
 ) -> torch.optim.Optimizer:
-    decay, epsilon = s.weight_decay, s.epsilon
+    rate, decay, epsilon = s.learning_rate, s.weight_decay, s.epsilon
     if kind == "sgd":
         return torch.optim.SGD(
-            groups, momentum=s.momentum, weight_decay=decay, nesterov=nesterov, lr=s.learning_rate
+            groups, rate, s.momentum, weight_decay=decay, nesterov=nesterov, fused=fused
         )
     if kind == "rmsprop":
         return torch.optim.RMSprop(
             groups, alpha=s.alpha, momentum=s.momentum, weight_decay=decay, eps=epsilon
         )
     rule = torch.optim.AdamW if kind == "adamw" else torch.optim.Adam
-    return rule(groups, betas=(s.beta1, s.beta2), eps=epsilon, weight_decay=decay)
+    betas = (s.beta1, s.beta2)
+    return rule(groups, betas=betas, eps=epsilon, weight_decay=decay, fused=fused)
 
 
 def _named(**lists: list[Tensor]) -> dict[str, Tensor]:

@@ -47,12 +47,18 @@ def learning_rate_factor(spec: ScheduleSpec, step: int, steps_per_epoch: int, ep
     step -= warm
     epoch = step // steps_per_epoch
     total = max(steps_per_epoch * epochs - warm, 1)
-    factors = {
-        "constant": lambda: 1.0,
-        "step": lambda: spec.gamma ** (epoch // spec.every),
-        "exponential": lambda: spec.gamma**epoch,
-        "cosine": lambda: 0.5 * (1 + math.cos(math.pi * step / total)),
-        "linear": lambda: 1 - step / total,
-        "inverse_time": lambda: 1 / (1 + spec.decay * step),
-    }
-    return float(factors[spec.kind]())
+    factor = 1.0
+    match spec.kind:
+        case "constant":
+            pass
+        case "step":
+            factor = spec.gamma ** (epoch // spec.every)
+        case "exponential":
+            factor = spec.gamma**epoch
+        case "cosine":
+            factor = 0.5 * (1 + math.cos(math.pi * step / total))
+        case "linear":
+            factor = 1 - step / total
+        case "inverse_time":
+            factor = 1 / (1 + spec.decay * step)
+    return factor

@@ -5,7 +5,8 @@ frozen prefix runs at every step) and "accelerated" training (features are read)
 samples in the same order, and the same random views of them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -23,6 +24,8 @@ from headstart.types import Augmentation, FloatArray, ImageSet, InputSpec, IntAr
 
 # Features up to this size are held on the device as one tensor; larger ones are gathered per batch.
 RESIDENT_BYTES = 4 << 30
+
+_PIECE_BYTES = 64 << 20  # features that are on their way into a resident table at a time
 
 _PREFIX_BATCH = 32  # samples that go through the frozen network at a time
 
@@ -169,14 +172,14 @@ class CachedSource:
         order = np.stack([orders[s] for s in self._seeds])
         if len(orders) == 1:
             order = order[0]
-        view = self._views[(epoch - 1) % len(self._views)] if self._views else None
+        if self._views:
+            read = self._views[(epoch - 1) % len(self._views)].reader(order)
+        else:
+            read = self._features.reader(rows[order])
+        labels = self._labels[torch.as_tensor(rows[order], device=self._device)]
         for start in range(skip * self._batch_size, len(rows), self._batch_size):
-            chosen = order[..., start : start + self._batch_size]
-            y = self._labels[torch.as_tensor(rows[chosen], device=self._device)]
-            if view is not None:
-                yield view.take(chosen), y
-            else:
-                yield self._features.take(rows[chosen]), y
+            batch = slice(start, start + self._batch_size)
+            yield read(batch), labels[..., batch]
 
     def split(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield a whole split as (z [b, …], y [b]), in the order that `order` says."""
@@ -185,10 +188,11 @@ class CachedSource:
         rows = rows if order is None else rows[order]
         wide = self._resident and len(self._features.shape) == 1
         size = max(self._batch_size, 4096) if wide else self._batch_size
+        read = self._features.reader(rows)
+        labels = self._labels[torch.as_tensor(rows, device=self._device)]
         for start in range(0, len(rows), size):
-            chosen = rows[start : start + size]
-            index = torch.as_tensor(chosen, device=self._device)
-            yield self._features.take(chosen), self._labels[index]
+            batch = slice(start, start + size)
+            yield read(batch), labels[batch]
 
     def order(self, name: str) -> IntArray | None:
         """Return the place in the split of each sample that `split` yields; None: as they are."""
@@ -202,15 +206,50 @@ class _Table:
         self, features: Gatherer, shape: tuple[int, ...], device: torch.device, resident: bool
     ) -> None:
         self._features, self.shape, self._device = features, shape, device
-        self._resident: Tensor | None = None
-        if resident:
-            table = features.gather(np.arange(len(features), dtype=np.int64))
-            self._resident = torch.as_tensor(table, device=device).reshape(len(features), *shape)
+        # Feature maps are held as networks read them, channels last: [n, h, w, c].
+        self._maps = len(shape) == 3
+        self._resident = self._held() if resident else None
 
-    def take(self, rows: IntArray) -> Tensor:
-        """Return the features at `rows`: [*rows.shape, *shape]."""
-        if self._resident is not None:
-            return _laid_out(self._resident[torch.as_tensor(rows, device=self._device)])
+    def reader(self, rows: IntArray) -> Callable[[slice], Tensor]:
+        """Return what gives features by place among `rows`.
+
+        Args:
+            rows: Positions in the order of visiting, [n] or [M, n].
+
+        Returns:
+            Of a slice of b places, the features [b, *shape] or [M, b, *shape].
+        """
+        held = self._resident
+        if held is None:
+            return lambda batch: self._gathered(rows[..., batch])
+        index = torch.as_tensor(rows, device=self._device)
+
+        def read(batch: slice) -> Tensor:
+            chosen = index[..., batch]
+            if chosen.dim() == 1:
+                found = held.index_select(0, chosen)
+            else:
+                found = held.index_select(0, chosen.reshape(-1))
+                found = found.view(*chosen.shape, *held.shape[1:])
+            return found.movedim(-1, -3) if self._maps else found
+
+        return read
+
+    def _held(self) -> Tensor:
+        """Return all features on the device, brought there in pieces: they are held once."""
+        count = len(self._features)
+        shape = (*self.shape[1:], self.shape[0]) if self._maps else self.shape
+        held = torch.empty(count, *shape, device=self._device)
+        size = max(1, _PIECE_BYTES // (4 * math.prod(self.shape)))
+        for start in range(0, count, size):
+            stop = min(start + size, count)
+            found = self._features.gather(np.arange(start, stop, dtype=np.int64))
+            piece = torch.as_tensor(found).reshape(-1, *self.shape)
+            held[start:stop] = piece.movedim(-3, -1) if self._maps else piece
+        return held
+
+    def _gathered(self, rows: IntArray) -> Tensor:
+        """Return the features at `rows`, read from where they are: [*rows.shape, *shape]."""
         table = self._features.gather(rows.reshape(-1))
         if rows.ndim > 1 or len(self.shape) == 1:  # sequences keep the length that they came in
             table = table.reshape(*rows.shape, *self.shape)
