@@ -17,6 +17,7 @@ IntArray = npt.NDArray[np.int64]
 
 Fit = Literal["crop", "resize", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Resampling = Literal["torch", "pillow"]
 Pairs = Literal["single", "together", "separately"]
 Goal = Literal["classification", "regression"]
 Noun = Literal["picture", "text", "pair", "sequence"]
@@ -37,6 +38,8 @@ class InputSpec:
         fit: ``crop`` resizes the shorter edge to `resize` and cuts the centre out; ``resize``
             stretches to height × width; ``pad`` keeps the pixels as they are and puts zeros
             (black) around them, and shrinks only what is larger than the input.
+        resampling: Whose bilinear and bicubic filter it is: ``torch``'s for 8-bit pixels, or
+            ``pillow``'s, with which models of before were trained.
     """
 
     height: int
@@ -46,6 +49,7 @@ class InputSpec:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     fit: Fit = "crop"
+    resampling: Resampling = "torch"
 
     def describe(self) -> JsonDict:
         """Return it as JSON-like values."""

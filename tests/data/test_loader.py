@@ -8,8 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from headstart.data import loader as loader_module
 from headstart.data.augment import augment
-from headstart.data.image import decode, transform
+from headstart.data.encode import encoder
+from headstart.data.image import decode, fit_pixels, transform
 from headstart.data.loader import load_batches
 from headstart.errors import DataError
 from headstart.types import Augmentation, InputSpec, View
@@ -78,6 +80,32 @@ def test_a_batch_belongs_to_the_caller(images):
     before = [batch.copy() for batch in rest]
     first[:] = 0
     assert all(np.array_equal(a, b) for a, b in zip(rest, before, strict=True))
+
+
+def test_what_was_fitted_before_is_neither_read_nor_decoded(images):
+    images.digests = [f"{index:064x}" for index in range(23)]
+    expected = np.concatenate(list(load_batches(images, range(23), SPEC, 5, workers=0)))
+    places = range(0, 23, 2)
+    fitted = {
+        images.digests[index]: fit_pixels(decode(images.contents[index]), SPEC) for index in places
+    }
+    for workers in (0, 2):
+        images.reads = 0
+        batches = load_batches(images, range(23), SPEC, 5, workers=workers, fitted=fitted)
+        np.testing.assert_array_equal(np.concatenate(list(batches)), expected)
+        assert images.reads == 23 - len(places)
+
+
+def test_pictures_are_written_where_they_belong_without_another_copy(images, monkeypatch):
+    made = []
+
+    def watched(index, out=None):
+        made.append(out)
+        return encoder(images, SPEC)(index, out)
+
+    monkeypatch.setattr(loader_module, "encoder", lambda *_: watched)
+    (batch,) = load_batches(images, range(5), SPEC, 5, workers=2)
+    assert all(out.base is batch for out in made)
 
 
 def test_repeats_and_nothing_at_all_are_allowed(images):

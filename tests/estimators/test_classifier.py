@@ -19,9 +19,12 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import get_tags
 
 from headstart.backbones.registry import load_backbone
+from headstart.data import encode as encode_module
+from headstart.data.image import decode
 from headstart.errors import ConfigError, DataError, WeightsError
 from headstart.estimators import HeadstartClassifier, PrefitEnsemble
 from headstart.estimators import classifier as classifier_module
+from headstart.estimators import pictures as pictures_module
 from headstart.features.extract import extract
 from headstart.predict import combine, fit_ensemble, soft_vote
 from headstart.types import Predictions
@@ -167,6 +170,42 @@ def test_another_network_under_the_same_name_is_noticed(tmp_path: Path) -> None:
     assert "fitted on pictures prepared as" in said(
         input={**record["fitted"]["input"], "resize": 9}
     )
+
+
+def test_a_model_of_an_earlier_version_says_what_it_said(tmp_path: Path) -> None:
+    larger = np.random.default_rng(0).integers(0, 256, (12, 50, 70, 3), np.uint8)
+    model = quick(image_fit="resize").fit(larger, Y[:12])
+    today = model.predict_proba(larger)
+    model._backbone = model._load_backbone(0, False, "pillow")
+    expected = model.predict_proba(larger)
+    assert np.abs(today - expected).max() > 1e-5
+    model.save(tmp_path)
+    path = tmp_path / "estimator.json"
+    record = json.loads(path.read_text())
+    assert record["fitted"]["input"].pop("resampling") == "pillow"
+    path.write_text(json.dumps(record))
+    loaded = HeadstartClassifier.load(tmp_path)
+    np.testing.assert_array_equal(loaded.predict_proba(larger), expected)
+
+
+@pytest.mark.parametrize("kept", [100, 20])
+def test_what_fits_into_the_memory_is_decoded_once(
+    monkeypatch: pytest.MonkeyPatch, kept: int, tmp_path: Path
+) -> None:
+    decoded: list[bytes] = []
+
+    def counting(data: bytes) -> Image.Image:
+        decoded.append(data)
+        return decode(data)
+
+    expected = quick().fit(X, Y).predict_proba(X_NEW)
+    for module in (pictures_module, encode_module):
+        monkeypatch.setattr(module, "decode", counting)
+    monkeypatch.setattr(pictures_module, "KEPT_BYTES", kept * 3 * 32 * 32)
+    model = quick(cache=tmp_path).fit(X, Y)
+    assert len(set(decoded)) == len(X)
+    assert len(decoded) - len(X) == max(len(X) - kept, 0)
+    np.testing.assert_array_equal(model.predict_proba(X_NEW), expected)
 
 
 def test_bad_pictures_and_labels_are_said_before_anything_is_extracted(

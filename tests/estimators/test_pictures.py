@@ -11,11 +11,15 @@ import pytest
 from little_pictures import little_pictures
 from PIL import Image
 
+from headstart.data.encode import encoder
 from headstart.data.image import decode
 from headstart.errors import DataError
-from headstart.estimators.pictures import encode, expect_decodable, open_pictures
+from headstart.estimators import pictures as pictures_module
+from headstart.estimators.pictures import Pictures, decode_all, encode, open_pictures
+from headstart.types import InputSpec
 
 PIXELS = little_pictures(4)[0]
+SPEC = InputSpec(12, 16, 18, "bilinear", (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
 
 
 def seen(item: object) -> np.ndarray:
@@ -155,8 +159,34 @@ def test_all_bad_pictures_are_counted_and_some_named() -> None:
 def test_bytes_that_are_no_picture_are_found_unless_they_are_known() -> None:
     pictures = open_pictures([PIXELS[0], b"not a picture", PIXELS[1], damaged()], 2)
     with pytest.raises(DataError, match=r"^X\[1\]: .*; 1 more cannot be used: X\[3\]$"):
-        expect_decodable(pictures, set(), 2)
-    expect_decodable(pictures, {pictures.digests[1], pictures.digests[3]}, 0)
+        decode_all(pictures, set(), SPEC, 2)
+    known = {pictures.digests[1], pictures.digests[3]}
+    assert set(decode_all(pictures, known, SPEC, 0)) == set(pictures.digests) - known
+
+
+def test_what_is_kept_is_what_decoding_again_would_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = open_pictures([*PIXELS, PIXELS[0]], 2)
+    rows = encoder(pictures, SPEC)
+    kept = decode_all(pictures, set(), SPEC, 2)
+    assert list(kept) == list(dict.fromkeys(pictures.digests))
+    no_files = Pictures([None] * len(pictures), pictures.names, pictures.digests)
+    again = encoder(no_files, SPEC, fitted=kept)
+    for index in range(len(pictures)):
+        np.testing.assert_array_equal(again(index), rows(index))
+    assert sum(one.nbytes for one in kept.values()) == 4 * 3 * 12 * 16
+    for one in kept.values():  # not a view of something larger
+        base = one if one.base is None else one.base
+        assert base.nbytes == one.nbytes
+    monkeypatch.setattr(pictures_module, "KEPT_BYTES", 3 * 3 * 12 * 16 - 1)
+    assert list(decode_all(pictures, set(), SPEC, 2)) == list(kept)[:2]
+
+
+def test_of_a_file_that_changes_after_its_digest_was_taken_nothing_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "0.png"
+    Image.fromarray(PIXELS[0]).save(path)
+    pictures = open_pictures([path], 0)
+    Image.fromarray(PIXELS[1]).save(path)
+    assert decode_all(pictures, set(), SPEC, 0) == {}
 
 
 @pytest.mark.parametrize(

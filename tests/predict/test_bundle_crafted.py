@@ -8,16 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_bundle_tampering import refused, rezip, sealed_again
-from tiny_bundles import manifest_of, picture, series, trained, write_tiny
+from tiny_bundles import CPU, manifest_of, picture, series, trained, write_tiny
 
 from headstart._util.hashing import digest_bytes
 from headstart.backbones.base import SeriesOptions
 from headstart.errors import BundleError, ConfigError
-from headstart.predict import load_bundle, verify_bundle
+from headstart.predict import Predictor, TrainedModel, load_bundle, verify_bundle
 from headstart.predict.bundle_files import pack, seal
 from headstart.predict.bundle_info import SAMPLES_RECORD, info_of
+from headstart.predict.recheck import check
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -93,7 +95,15 @@ def test_a_model_of_other_types_or_ranges_is_refused(folder: Path, key: str, val
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("height", "x"), ("height", 0), ("std", [1, 1]), ("mean", "abc"), ("fit", 1)]
+    ("key", "value"),
+    [
+        ("height", "x"),
+        ("height", 0),
+        ("std", [1, 1]),
+        ("mean", "abc"),
+        ("fit", 1),
+        ("resampling", "bilinear"),
+    ],
 )
 def test_pictures_of_other_types_or_ranges_are_refused(
     folder: Path, key: str, value: object
@@ -243,3 +253,22 @@ def test_packing_replaces_nothing(tmp_path: Path) -> None:
         pack(tmp_path / "b", target)
     assert target.read_bytes() == kept
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_bundle_of_an_earlier_version_still_says_what_it_said(tmp_path: Path) -> None:
+    pictures = [picture(seed, 70) for seed in range(4)]
+    model, backbone = trained()
+    spec = replace(backbone.input_spec, fit="resize")
+    by_pillow = replace(spec, resampling="pillow")
+    before = TrainedModel(replace(model.model, input_spec=by_pillow), model.tensors)
+    said = write_tiny(tmp_path / "b", pictures, (before, backbone))
+
+    def age(record: dict[str, Any]) -> None:
+        assert record["input_spec"].pop("resampling") == "pillow"
+        record["format_version"] = 4
+
+    model_says(tmp_path / "b", age)
+    assert check(tmp_path / "b") < 1e-5
+    # It would not, were its pictures resized as they are today.
+    now = TrainedModel(replace(model.model, input_spec=spec), model.tensors)
+    assert np.abs(Predictor(now, backbone, CPU).predict(pictures) - said).max() > 1e-4

@@ -10,7 +10,7 @@ from headstart.backbones.chain import Chain, Network
 from headstart.backbones.recurrent import Cell
 from headstart.backbones.weights import PRETRAINED, RANDOM
 from headstart.errors import ConfigError, WeightsError, nearest
-from headstart.types import Fit, InputSpec
+from headstart.types import Fit, InputSpec, Resampling
 
 _ADAPTERS = {
     "timm": "headstart.backbones.timm",
@@ -66,6 +66,7 @@ def load_backbone(
     image_size: int | None = None,
     text: TextOptions | None = None,
     series: SeriesOptions | None = None,
+    resampling: Resampling | None = None,
 ) -> Backbone:
     """Load a network by name, with its weights, as a chain that can be cut.
 
@@ -89,6 +90,7 @@ def load_backbone(
             network's own; the size before a centre crop changes in proportion.
         text: How texts are read, where that shall differ from the network's own way.
         series: What sequences of numbers are read; only networks for these take it, and need it.
+        resampling: Of pictures, for a model that was trained by an earlier version.
 
     Returns:
         The backbone, on the CPU, in eval mode.
@@ -126,6 +128,9 @@ def load_backbone(
     network = _adapter(library).build(short, weights, seed, allow_network)
     if fit is not None:
         spec = dataclasses.replace(_picture_spec(network), fit=fit)
+        network = dataclasses.replace(network, input_spec=spec)
+    if resampling is not None:
+        spec = dataclasses.replace(_picture_spec(network), resampling=resampling)
         network = dataclasses.replace(network, input_spec=spec)
     return Chain(name, network) if image_size is None else _resized(name, network, image_size)
 

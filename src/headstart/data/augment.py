@@ -17,7 +17,9 @@ _ERASE_ASPECTS = (3 / 10, 10 / 3)
 _ERASE_SHARES = (0.02, 0.33)
 
 
-def augment(image: Image.Image, spec: InputSpec, view: View, digest: str) -> FloatArray:
+def augment(
+    image: Image.Image, spec: InputSpec, view: View, digest: str, out: FloatArray | None = None
+) -> FloatArray:
     """Change a picture at random, fit it to a backbone's input and normalise it.
 
     The changes come in the order of the attributes of `headstart.types.Augmentation`, all of them
@@ -30,9 +32,10 @@ def augment(image: Image.Image, spec: InputSpec, view: View, digest: str) -> Flo
         spec: The backbone's input.
         view: What may happen, and the seed and number of the draw.
         digest: SHA-256 of the picture's encoded bytes: the rest of the name of its random stream.
+        out: Where to write the result; None makes an array.
 
     Returns:
-        Array of float32, shape [3, height, width].
+        Array of float32, shape [3, height, width]: `out`, where it was given.
 
     Raises:
         DataError: The picture is too long and thin for `transform`.
@@ -59,7 +62,7 @@ def augment(image: Image.Image, spec: InputSpec, view: View, digest: str) -> Flo
         image = ImageEnhance.Contrast(image).enhance(_factor(change.contrast, stretch))
     if change.saturation:
         image = ImageEnhance.Color(image).enhance(_factor(change.saturation, colour))
-    array = transform(image, spec)
+    array = transform(image, spec, out)
     if erase < change.erase:
         _erase(array, hole)
     return array

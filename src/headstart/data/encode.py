@@ -1,15 +1,17 @@
 """From a sample's bytes to the array that a network takes: pictures, texts, series of numbers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 
 from headstart._util.imports import optional
 from headstart._util.progress import SilentProgress
 from headstart.data.augment import augment
-from headstart.data.image import decode, transform
+from headstart.data.image import decode, normalise, transform
+from headstart.data.resample import Pixels
 from headstart.data.text import decode_text, pair_of, strip_markup
 from headstart.errors import DataError
 from headstart.types import (
@@ -24,7 +26,13 @@ from headstart.types import (
     View,
 )
 
-Encode = Callable[[int], FloatArray]
+
+class Encode(Protocol):
+    """From a sample's position to its array."""
+
+    def __call__(self, index: int, out: FloatArray | None = None) -> FloatArray:
+        """Return a sample's array; a picture's is written to `out`, where that is given."""
+        ...
 
 
 class TextEncoder:
@@ -40,20 +48,9 @@ class TextEncoder:
             MissingExtraError: The library `tokenizers` is not installed.
             DataError: The tokenizer cannot be read.
         """
-        tokenizers = optional("tokenizers", "text", "texts")
-        try:
-            self._whole: Any = tokenizers.Tokenizer.from_str(spec.tokenizer)
-            self._cut: Any = tokenizers.Tokenizer.from_str(spec.tokenizer)
-        except Exception as error:  # the library raises bare Exceptions
-            raise DataError(
-                f"the tokenizer cannot be read: expected the JSON of the library `tokenizers`, "
-                f"but {error}"
-            ) from error
-        for tokenizer in (self._whole, self._cut):
-            tokenizer.no_padding()
-            tokenizer.no_truncation()
-        self._cut.enable_truncation(spec.max_length, strategy="longest_first")
         self._spec = spec
+        self._cut = _tokenizer(spec)
+        self._cut.enable_truncation(spec.max_length, strategy="longest_first")
 
     def encode(self, data: bytes) -> FloatArray:
         """Return a sample's tokens.
@@ -82,6 +79,10 @@ class TextEncoder:
         found = [len(encoding.ids) for encoding in self._sequences(data, self._whole)]
         return sum(min(n, self._spec.max_length) for n in found), sum(found)
 
+    @cached_property
+    def _whole(self) -> Any:
+        return _tokenizer(self._spec)  # reading one takes as long as reading some forty texts by it
+
     def _sequences(self, data: bytes, tokenizer: Any) -> list[Any]:
         if self._spec.pairs == "single":
             return [tokenizer.encode(self._clean(decode_text(data)[0]))]
@@ -94,38 +95,73 @@ class TextEncoder:
         return strip_markup(text) if self._spec.strip_markup else text
 
 
-def encoder(samples: ImageSet, spec: Spec, view: View | None = None) -> Encode:
+def _tokenizer(spec: TextSpec) -> Any:
+    tokenizers = optional("tokenizers", "text", "texts")
+    try:
+        tokenizer = tokenizers.Tokenizer.from_str(spec.tokenizer)
+    except Exception as error:  # the library raises bare Exceptions
+        raise DataError(
+            f"the tokenizer cannot be read: expected the JSON of the library `tokenizers`, "
+            f"but {error}"
+        ) from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def encoder(
+    samples: ImageSet,
+    spec: Spec,
+    view: View | None = None,
+    fitted: Mapping[str, Pixels] | None = None,
+) -> Encode:
     """Return a function from a sample's position to its array; safe to call in threads.
 
     Args:
         samples: The encoded samples.
         spec: How each is prepared.
         view: The random changes to pictures, or None; only pictures have views.
+        fitted: Pictures that `headstart.data.image.fit_pixels` made before, by digest: they are
+            not read and decoded again. They have no view.
 
     Returns:
         A function that gives float32: [3, height, width], or [length, width + 1] (see
         `headstart.types`); it raises `DataError`, beginning with the sample's name, where the
         sample cannot be read.
     """
-    if view is None:
+    if isinstance(spec, InputSpec):
+        prepared = _pictures(samples, spec, view, fitted)
+    else:
+        assert view is None, "only pictures have views"
         convert = converter(spec)
 
-        def prepared(index: int) -> FloatArray:
+        def prepared(index: int, out: FloatArray | None = None) -> FloatArray:
+            assert out is None, "sequences have lengths of their own"
             return convert(samples.read(index))
-    else:
-        assert isinstance(spec, InputSpec), "only pictures have views"
-        pictures, changed, digests = spec, view, samples.digests
 
-        def prepared(index: int) -> FloatArray:
-            return augment(decode(samples.read(index)), pictures, changed, digests[index])
-
-    def read(index: int) -> FloatArray:
+    def read(index: int, out: FloatArray | None = None) -> FloatArray:
         try:
-            return prepared(index)
+            return prepared(index, out)
         except (DataError, OSError) as error:
             raise DataError(f"{samples.names[index]}: {error}") from error
 
     return read
+
+
+def _pictures(
+    samples: ImageSet, spec: InputSpec, view: View | None, fitted: Mapping[str, Pixels] | None
+) -> Encode:
+    digests = samples.digests
+
+    def prepared(index: int, out: FloatArray | None = None) -> FloatArray:
+        if view is not None:
+            return augment(decode(samples.read(index)), spec, view, digests[index], out)
+        pixels = None if fitted is None else fitted.get(digests[index])
+        if pixels is not None:
+            return normalise(pixels, spec, out)
+        return transform(decode(samples.read(index)), spec, out)
+
+    return prepared
 
 
 def converter(spec: Spec) -> Callable[[bytes], FloatArray]:

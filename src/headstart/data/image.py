@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -22,6 +21,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from headstart.data.resample import Pixels, resample
 from headstart.errors import DataError, HeadstartError
 from headstart.types import FloatArray, InputSpec
 
@@ -33,15 +33,6 @@ SUFFIXES = frozenset(
     | {".pnm", ".tif", ".tiff", ".webp", ".avif", ".jp2", ".j2k"}
 )
 """File name endings, in lower case, by which a file counts as a picture."""
-
-_Pixels = npt.NDArray[np.uint8]
-
-_FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -56,6 +47,9 @@ _UPRIGHT = {
 # Formats whose files may hold several frames or pages. (A JPEG of several pictures, "MPO", holds
 # previews and stereo views of the first one: it counts as one picture.)
 _SEVERAL_FRAMES = frozenset({"GIF", "PNG", "TIFF", "WEBP", "AVIF"})
+
+# Formats whose files Pillow lets go of when it has loaded them: what it gives needs no copy.
+_ONE_PICTURE = frozenset({"JPEG", "PPM", "BMP"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,40 +150,76 @@ def dimensions(data: bytes) -> tuple[int, int]:
         raise DataError(f"damaged or cut off: {_first_line(error)}") from error
 
 
-def transform(image: Image.Image, spec: InputSpec) -> FloatArray:
+def transform(image: Image.Image, spec: InputSpec, out: FloatArray | None = None) -> FloatArray:
     """Fit a picture to a backbone's input and normalise it.
 
-    ``fit="crop"`` is, to the bit, torchvision's ``Resize(resize)``, ``CenterCrop((height,
-    width))``, ``ToTensor``, ``Normalize(mean, std)`` on a PIL image, which is also what timm does
-    for a square input. ``fit="resize"`` is ``Resize((height, width))`` in place of the first two.
+    ``fit="crop"`` is, to the bit, torchvision's ``Resize(resize)`` and ``CenterCrop((height,
+    width))``, by its v2 on a uint8 tensor, then ``ToTensor``'s division by 255 and
+    ``Normalize(mean, std)``. ``fit="resize"`` is ``Resize((height, width))`` in place of the first
+    two. With ``resampling="pillow"``, for the filters ``nearest`` and ``lanczos``, and where it
+    becomes one pixel wide, it is what these make of a PIL image, as timm does for a square input.
+
+    Of photographs, torch's bilinear and bicubic differ from Pillow's by at most 2 of 255 levels, in
+    less than 1% of the values (docs/decisions/0009-resizing.md). Either is the same on every
+    processor.
+
+    Args:
+        image: An image of mode RGB, as `decode` returns it.
+        spec: The backbone's input.
+        out: Where to write the result, float32 [3, height, width]; None makes an array.
+
+    Returns:
+        Array of float32, shape [3, height, width]: `out`, where it was given.
+
+    Raises:
+        DataError: The picture is so long and thin that resizing its shorter edge would make more
+            than `MAX_PIXELS` pixels.
+    """
+    return normalise(fit_pixels(image, spec), spec, out)
+
+
+def fit_pixels(image: Image.Image, spec: InputSpec) -> Pixels:
+    """Fit a picture to a backbone's input: the first half of `transform`.
 
     Args:
         image: An image of mode RGB, as `decode` returns it.
         spec: The backbone's input.
 
     Returns:
-        Array of float32, shape [3, height, width].
+        Array of uint8, shape [height, width, 3]; it may be a part of a larger one.
 
     Raises:
-        DataError: The picture is so long and thin that resizing its shorter edge would make more
-            than `MAX_PIXELS` pixels.
+        DataError: As for `transform`.
     """
     assert image.mode == "RGB", f"transform takes what decode returns, not mode {image.mode}"
-    fits: dict[str, Callable[[Image.Image, InputSpec], _Pixels]] = {
+    fits: dict[str, Callable[[Image.Image, InputSpec], Pixels]] = {
         "crop": _crop,
         "resize": _stretch,
         "pad": _pad,
     }
-    pixels = fits[spec.fit](image, spec)
+    return fits[spec.fit](image, spec)[..., :3]
+
+
+def normalise(pixels: Pixels, spec: InputSpec, out: FloatArray | None = None) -> FloatArray:
+    """Turn pixels into the numbers that a backbone expects: the second half of `transform`.
+
+    Args:
+        pixels: From `fit_pixels`.
+        spec: The backbone's input.
+        out: Where to write the result; None makes an array.
+
+    Returns:
+        As for `transform`.
+    """
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
     # The same operations in the same order and precision as ToTensor and Normalize.
-    array = np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32)
-    array /= np.float32(255)
+    array = np.divide(planes, np.float32(255), out=out, dtype=np.float32)
     array -= np.asarray(spec.mean, dtype=np.float32)[:, None, None]
     array /= np.asarray(spec.std, dtype=np.float32)[:, None, None]
     return array
 
 
-def _crop(image: Image.Image, spec: InputSpec) -> _Pixels:
+def _crop(image: Image.Image, spec: InputSpec) -> Pixels:
     width, height = image.size
     shorter = spec.resize
     # torchvision truncates the longer edge; it does not round it.
@@ -202,7 +232,7 @@ def _crop(image: Image.Image, spec: InputSpec) -> _Pixels:
             f"too long and thin: {width}x{height} pixels would become {size[0]}x{size[1]} "
             f"when the shorter edge is resized to {shorter}; use fit 'resize' or 'pad'"
         )
-    pixels = np.asarray(_resized(image, size, spec))
+    pixels = resample(image, size, spec)
     missing_rows = max(spec.height - pixels.shape[0], 0)
     missing_columns = max(spec.width - pixels.shape[1], 0)
     if missing_rows or missing_columns:
@@ -217,29 +247,24 @@ def _crop(image: Image.Image, spec: InputSpec) -> _Pixels:
     return pixels[top : top + spec.height, left : left + spec.width]
 
 
-def _stretch(image: Image.Image, spec: InputSpec) -> _Pixels:
-    return np.asarray(_resized(image, (spec.width, spec.height), spec))
+def _stretch(image: Image.Image, spec: InputSpec) -> Pixels:
+    return resample(image, (spec.width, spec.height), spec)
 
 
-def _pad(image: Image.Image, spec: InputSpec) -> _Pixels:
-    width, height = image.size
+def _pad(image: Image.Image, spec: InputSpec) -> Pixels:
+    width, height = size = image.size
     if width > spec.width or height > spec.height:
         # Whole numbers, so that the longer side fits exactly.
         if width * spec.height >= height * spec.width:
             size = (spec.width, max(1, round(height * spec.width / width)))
         else:
             size = (max(1, round(width * spec.height / height)), spec.height)
-        image = _resized(image, size, spec)
-    pixels = np.asarray(image)
+    pixels = resample(image, size, spec)[..., :3]
     canvas = np.zeros((spec.height, spec.width, 3), dtype=np.uint8)
     top = (spec.height - pixels.shape[0]) // 2
     left = (spec.width - pixels.shape[1]) // 2
     canvas[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
     return canvas
-
-
-def _resized(image: Image.Image, size: tuple[int, int], spec: InputSpec) -> Image.Image:
-    return image if image.size == size else image.resize(size, _FILTERS[spec.interpolation])
 
 
 def _decode(data: bytes) -> tuple[Image.Image, ImageFile.ImageFile, bool, bool]:
@@ -365,6 +390,8 @@ def _to_rgb(image: Image.Image, bits: int) -> Image.Image:
         white = Image.new("RGB", image.size, "white")
         white.paste(opaque, mask=opaque.getchannel("A"))
         return white
+    if image.mode == "RGB" and image.format in _ONE_PICTURE:
+        return image
     return image.convert("RGB")  # a copy, free of the file, where it is RGB already
 
 

@@ -1,6 +1,7 @@
 """Pictures in, classes out: a frozen network and a head, as one scikit-learn classifier."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Self, final, get_args
@@ -15,17 +16,17 @@ from headstart._util.files import cache_root
 from headstart._util.progress import SilentProgress, for_terminal
 from headstart.backbones.base import Backbone
 from headstart.backbones.registry import load_backbone
-from headstart.errors import WeightsError
+from headstart.errors import ConfigError, WeightsError
 from headstart.estimators import state as states
 from headstart.estimators.arrays import Labels, encode_labels, expect_one_of, seed_of_state
 from headstart.estimators.logistic import LogisticProbe
-from headstart.estimators.pictures import Pictures, expect_decodable, open_pictures
+from headstart.estimators.pictures import Pictures, decode_all, open_pictures
 from headstart.estimators.softmax import SoftmaxProbe
 from headstart.features.engine import EngineName
 from headstart.features.extract import extract
 from headstart.features.key import feature_key
 from headstart.features.store import FeatureStore
-from headstart.types import Fit, FloatArray
+from headstart.types import Fit, FloatArray, InputSpec, Resampling
 
 HeadKind = Literal["logistic", "linear", "mlp"]
 
@@ -233,7 +234,9 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             random_state=seed,
         )
 
-    def _load_backbone(self, seed: int, allow_network: bool) -> Backbone:
+    def _load_backbone(
+        self, seed: int, allow_network: bool, resampling: Resampling | None = None
+    ) -> Backbone:
         return load_backbone(
             self.backbone,
             weights=self.weights,
@@ -241,6 +244,7 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             allow_network=allow_network,
             fit=self.image_fit,
             image_size=self.image_size,
+            resampling=resampling,
         )
 
     def _features(self, pictures: Pictures, backbone: Backbone, cut: str) -> FloatArray:
@@ -250,7 +254,12 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         # What is stored has been decoded before.
         stored = store.index(feature_key(backbone, cut, "float32")).rows
-        expect_decodable(pictures, stored, self.workers)
+        if not isinstance(backbone.input_spec, InputSpec):
+            raise ConfigError(f"backbone: expected a network of pictures, got {backbone.name}")
+        with ThreadPoolExecutor(1, thread_name_prefix="headstart-check") as check:
+            decoding = check.submit(decode_all, pictures, stored, backbone.input_spec, self.workers)
+            backbone.shape(cut)  # found by the interpreter alone, and kept: done by the way
+            fitted = decoding.result()
         extraction = extract(
             pictures,
             range(len(pictures)),
@@ -261,6 +270,7 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             device=resolve_device(self.device),
             workers=self.workers,
             progress=for_terminal() if self.verbose else SilentProgress(),
+            fitted=fitted,
         )
         return extraction.features.load().reshape(len(pictures), -1)
 
@@ -284,7 +294,9 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         fitted = state.fitted
         if fitted is None:
             return
-        backbone = self._load_backbone(fitted["seed"], allow_network)
+        # Models of before have no entry for it, and their pictures were resized by Pillow.
+        wanted = {"resampling": "pillow", **fitted["input"]}
+        backbone = self._load_backbone(fitted["seed"], allow_network, wanted["resampling"])
         digest = backbone.digest(fitted["cut"])
         if digest != fitted["digest"]:
             raise WeightsError(
@@ -292,7 +304,7 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"{fitted['digest'][:12]}…), got {digest[:12]}…"
             )
         spec = states.through_json(asdict(backbone.input_spec))
-        if spec != fitted["input"]:
+        if spec != wanted:
             raise WeightsError(
                 f"{self.backbone}: this model was fitted on pictures prepared as "
                 f"{fitted['input']}, this version of the network prepares them as {spec}"

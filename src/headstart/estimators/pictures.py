@@ -19,8 +19,14 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from headstart._util.hashing import digest_bytes
-from headstart.data.image import decode
+from headstart.data.image import decode, fit_pixels
+from headstart.data.resample import Pixels
 from headstart.errors import DataError
+from headstart.types import InputSpec
+
+KEPT_BYTES = 128 * 1024**2
+"""Memory for pictures that are decoded before they are used: 891 of 224 x 224 pixels."""
+
 
 _EXPECTED = (
     "a path, a Pillow image, a uint8 array [height, width, 3] or [height, width], or encoded bytes"
@@ -73,21 +79,42 @@ def open_pictures(X: Any, workers: int) -> Pictures:
     return Pictures(items, names, digests)
 
 
-def expect_decodable(pictures: Pictures, known: Collection[str], workers: int) -> None:
-    """Decode every picture that nobody has decoded before.
+def decode_all(
+    pictures: Pictures, known: Collection[str], spec: InputSpec, workers: int
+) -> dict[str, Pixels]:
+    """Decode every picture that nobody has decoded before, and keep what fits into the memory.
 
     Args:
         pictures: The pictures.
         known: Digests of pictures that need not be looked at.
+        spec: The backbone's input.
         workers: Threads that decode.
 
+    Returns:
+        Of the first pictures, by digest, what `headstart.data.image.fit_pixels` makes of them, in
+        `KEPT_BYTES` at most. Of a large number of pictures the others are decoded again, one by
+        one as they are used.
+
     Raises:
-        DataError: One or several cannot be decoded: the first is named with the reason.
+        DataError: One or several cannot be decoded, or are too long and thin: the first is named
+            with the reason.
     """
     first = {digest: i for i, digest in enumerate(pictures.digests) if digest not in known}
-    positions = list(first.values())
+    digests, positions = list(first), list(first.values())
     names = [pictures.names[i] for i in positions]
-    _each(names, lambda k: decode(pictures.read(positions[k])), workers)
+    room = KEPT_BYTES // (3 * spec.height * spec.width)
+
+    def look(place: int) -> Pixels | None:
+        data = pictures.read(positions[place])
+        pixels = fit_pixels(decode(data), spec)
+        # What changed since its digest was taken is found by whoever reads it next.
+        if place >= room or digest_bytes(data) != digests[place]:
+            return None
+        # By colour, as it is used; and a copy, for it may be a part of something larger.
+        return pixels.transpose(2, 0, 1).copy().transpose(1, 2, 0)
+
+    found = _each(names, look, workers)
+    return {d: p for d, p in zip(digests, found, strict=True) if p is not None}
 
 
 def encode(item: Any) -> bytes:

@@ -31,8 +31,8 @@ AGREES = 1e-4
 PREPARES = 0.05
 """How far a graph that prepares pictures itself may be, in probability.
 
-Pillow rounds to 8 bits between the two axes, and which one comes first differs between its
-versions: single pixels are a few steps of 255 apart, as they are between two versions of Pillow.
+Torch and Pillow round to 8 bits between the two axes, the graph does not: single pixels are a few
+steps of 255 apart.
 """
 
 INT8_AGAIN = 0.05

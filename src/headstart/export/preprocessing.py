@@ -2,9 +2,9 @@
 
 Resizing by a filter is linear, one axis after the other: y = V x Hᵀ for each colour, with a matrix
 for the rows and one for the columns. The graph computes both from the size of the picture, with the
-filters, supports and rounding of Pillow's `Image.resize`; fitting, cropping and padding choose the
-rows of these matrices. So one description serves every engine, and nothing depends on what an
-engine calls "bicubic".
+filters and supports that Pillow and torch's antialiased operator share, rounded to 8 bits after the
+columns and after the rows; fitting, cropping and padding choose the rows of these matrices. So one
+description serves every engine, and nothing depends on what an engine calls "bicubic".
 
 Source of the filters: Pillow, src/libImaging/Resample.c.
 """
@@ -105,8 +105,8 @@ def _prepared(build: _Nodes, spec: InputSpec) -> str:
     height, width = (build.add("Gather", shape, axis) for axis in (1, 2))
     rows, columns = _sizes(build, spec, height, width)
     x = build.add("Transpose", build.cast(PIXELS, "FLOAT"), perm=[0, 3, 1, 2])
-    # Columns first, and 8 bits between the two, as Pillow does it; from its version 13 on it takes
-    # the rows first where the height shrinks more than the width.
+    # Columns first, and 8 bits between the two, as torch does it; Pillow, from its version 13 on,
+    # takes the rows first where the height shrinks more than the width.
     across = _matrix(build, spec, width, columns, spec.width)
     x = _rounded(build, build.add("MatMul", x, build.add("Transpose", across, perm=[1, 0])))
     x = _rounded(build, build.add("MatMul", _matrix(build, spec, height, rows, spec.height), x))

@@ -23,8 +23,10 @@ from headstart.heads import BatchedHead, HeadSpec, build_head
 from headstart.predict.strict_json import parse_json
 from headstart.types import Goal, InputSpec, JsonDict, SeriesSpec, Spec, TextSpec
 
-FORMAT_VERSION = 4
-_OLDER = (2, 3)  # read too: 2 is of pictures only, and neither has a temperature
+FORMAT_VERSION = 5
+# Read too: 2 is of pictures only, 2 and 3 have no temperature, and their pictures, like those of 4,
+# are resized by Pillow.
+_OLDER = (2, 3, 4)
 WEIGHTS_NAME = "model.safetensors"
 RECORD_NAME = "model.json"
 TOKENIZER_NAME = "tokenizer.json"
@@ -279,7 +281,8 @@ def _expected(folder: Path) -> str:
 
 def _spec(raw: JsonDict, folder: Path) -> Spec:
     if "height" in raw:
-        return InputSpec(**{**raw, "mean": tuple(raw["mean"]), "std": tuple(raw["std"])})
+        whole = {"resampling": "pillow", **raw}
+        return InputSpec(**{**whole, "mean": tuple(raw["mean"]), "std": tuple(raw["std"])})
     if "channels" in raw:
         return SeriesSpec(**raw)
     return TextSpec(tokenizer=(folder / TOKENIZER_NAME).read_text(encoding="utf-8"), **raw)
