@@ -152,6 +152,42 @@ def test_a_small_job_builds_nothing_but_torch(setup: Setup) -> None:
     assert not job.memory.exists()
 
 
+def test_what_cannot_win_is_not_timed_again(setup: Setup) -> None:
+    engines = {"onnxruntime": Fake("onnxruntime", 0.005), "openvino": Fake("openvino", 0.012)}
+    workshop, job = setup(**engines)
+    assert choose_engine(job, SAMPLES).engine.name == "onnxruntime"
+    # Torch: what others are compared with, and once more warm. The others: compared, and raced.
+    calls = {name: engine.calls for name, engine in workshop.engines.items()}
+    assert calls == {"torch": 2, "onnxruntime": 2, "openvino": 1}
+
+
+def test_a_close_race_is_timed_until_it_is_settled(setup: Setup) -> None:
+    engines = {"onnxruntime": Fake("onnxruntime", 0.0052), "openvino": Fake("openvino", 0.005)}
+    _, job = setup(**engines)
+    choose_engine(job, SAMPLES)
+    assert {engine.calls for engine in engines.values()} == {4}
+
+
+def test_a_second_engine_is_not_built_for_what_the_first_does_soon(setup: Setup) -> None:
+    engines = {"onnxruntime": Fake("onnxruntime", 0.002), "openvino": Fake("openvino", 0.0)}
+    workshop, job = setup(images=1000, **engines)  # 2.5 s for torch
+    for built in (["torch", "onnxruntime"], ["torch", "onnxruntime"]):  # found, and remembered
+        workshop.built.clear()
+        choice = choose_engine(job, SAMPLES)
+        assert (choice.engine.name, workshop.built) == ("onnxruntime", built)
+    large = Job(job.backbone, job.cut, job.network, CPU, 10**6, job.graphs, job.memory)
+    assert choose_engine(large, SAMPLES).engine.name == "openvino"
+    assert choose_engine(job, SAMPLES).engine.name == "openvino"  # and that is remembered
+
+
+def test_a_second_engine_is_tried_where_the_first_is_no_faster_than_torch(setup: Setup) -> None:
+    workshop, job = setup(
+        images=1000, onnxruntime=Fake("onnxruntime", 0.02), openvino=Fake("openvino", 0.0)
+    )
+    assert choose_engine(job, SAMPLES).engine.name == "openvino"
+    assert workshop.built == ["torch", "onnxruntime", "openvino"]
+
+
 def test_the_choice_is_remembered_and_checked_again(setup: Setup) -> None:
     engines = {
         "openvino": Fake("openvino", 0.0),
@@ -209,7 +245,7 @@ def test_another_network_or_machine_is_another_choice(
         monkeypatch.setattr(choose_module.metadata, "version", lambda package: f"77 of {package}")
     workshop.built.clear()
     choose_engine(job, SAMPLES)
-    assert workshop.built == ["torch", "openvino", "onnxruntime"]
+    assert workshop.built == ["torch", "onnxruntime", "openvino"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"trials": []}', '{"trials": [{"name": "rm"}]}'])

@@ -20,15 +20,12 @@ from headstart.backbones.base import Backbone
 from headstart.backbones.registry import load_backbone
 from headstart.data.loader import load_batches
 from headstart.errors import EngineError, MissingExtraError
-from headstart.features import engine as engine_module
+from headstart.features import engine_graphs, micro_batches
 from headstart.features import graph as graph_module
-from headstart.features.engine import (
-    Engine,
-    EngineName,
-    TorchEngine,
-    build_engine,
-    in_micro_batches,
-)
+from headstart.features.engine import Engine, EngineName, build_engine, graph_engine
+from headstart.features.engine_graphs import Lanes, lanes_for
+from headstart.features.engine_torch import TorchEngine
+from headstart.features.micro_batches import cpu_threads, in_micro_batches
 
 CPU = torch.device("cpu")
 ENGINES: tuple[EngineName, ...] = ("torch", "onnxruntime", "openvino")
@@ -261,12 +258,46 @@ def test_openvino_is_imported_without_its_telemetry() -> None:
     assert (done.returncode, done.stdout.strip()) == (0, "ok"), done.stderr
 
 
-def test_more_cores_take_larger_micro_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = []
+def test_each_core_takes_one_picture_or_four_of_a_network_of_large_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backbone, large = TinyBackbone(), TinyBackbone()
+    large._conv = nn.Linear(1, 60_000_000, device="meta")
+    found = []
     for cores in (1, 2, 8, 64):
-        monkeypatch.setattr(engine_module, "usable_cores", lambda cores=cores: cores)
-        sizes.append(engine_module.graph_batch_size())
-    assert sizes == [4, 4, 8, 32]
+        monkeypatch.setattr(engine_graphs, "cpu_threads", lambda cores=cores: cores)
+        found.append((lanes_for(backbone, "pooled"), lanes_for(large, "pooled").size))
+    # Activations of many large micro-batches would fill the memory of a machine of many cores.
+    assert found == [
+        (Lanes(1, 1, cores), size) for cores, size in ((1, 4), (2, 4), (8, 4), (64, 1))
+    ]
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_many_cores_compute_pictures_of_their_own_with_the_same_result(
+    tmp_path: Path, name: EngineName
+) -> None:
+    backbone = TinyBackbone()
+    graph = graph_module.load_graph(backbone, "pooled", tmp_path / "graph.onnx", 1)
+    batch = batch_of(backbone, 200)
+    one, many = (
+        graph_engine(name, graph, backbone.input_spec, size=1, threads=1, lanes=lanes)
+        for lanes in (1, 5)
+    )
+    assert (one.micro_batch, many.micro_batch) == (1, 5)
+    expected = one.run(batch)
+    for _ in range(5):  # what one thread computes while another still holds its result
+        np.testing.assert_array_equal(many.run(batch), expected)
+
+
+def test_a_few_pictures_at_once_are_the_same_but_for_rounding(tmp_path: Path) -> None:
+    backbone = TinyBackbone()
+    engine = TorchEngine(backbone, "pooled", CPU)
+    batch = batch_of(backbone, 3)
+    before = torch.get_num_threads()
+    engine._threads = before + 1  # so many as it was made for, whatever the caller has
+    np.testing.assert_allclose(engine.run_at_once(batch), engine.run(batch), rtol=1e-6, atol=1e-7)
+    assert torch.get_num_threads() == before
 
 
 def test_torch_keeps_the_threads_it_had_here_and_in_threads_made_later(tmp_path: Path) -> None:
@@ -288,9 +319,9 @@ def test_torch_keeps_the_threads_it_had_here_and_in_threads_made_later(tmp_path:
 def test_a_limit_on_the_threads_of_torch_limits_every_engine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine_module, "usable_cores", lambda: 8)
-    monkeypatch.setattr(engine_module.torch, "get_num_threads", lambda: 3)
-    assert engine_module.cpu_threads() == 3
+    monkeypatch.setattr(micro_batches, "usable_cores", lambda: 8)
+    monkeypatch.setattr(micro_batches.torch, "get_num_threads", lambda: 3)
+    assert cpu_threads() == 3
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

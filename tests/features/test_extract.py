@@ -17,7 +17,7 @@ from tiny_backbone import Listener, Pictures, TinyBackbone, pictures, png, truth
 from headstart._util.progress import SilentProgress
 from headstart.backbones.registry import load_backbone
 from headstart.errors import DataError, EngineError, StoreError
-from headstart.features import engine as engine_module
+from headstart.features import engine_torch
 from headstart.features import extract as extract_module
 from headstart.features import store as store_module
 from headstart.features.extract import Extraction, extract
@@ -184,7 +184,7 @@ def test_auto_says_how_the_engines_did(store: FeatureStore) -> None:
     assert result.engine == "torch"  # nine small pictures are not worth building another
     (trial,) = result.engine_report
     assert trial.images_per_second is not None
-    assert any("about what trying others takes" in line for line in listener.said)
+    assert any("too little for trying others" in line for line in listener.said)
 
 
 def test_too_little_room_is_said_before_anything_is_read(
@@ -201,7 +201,7 @@ def test_too_little_room_is_said_before_anything_is_read(
 def test_a_picture_that_cannot_be_decoded_is_named_and_the_others_are_kept(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "cpu_threads", lambda: 1)
+    monkeypatch.setattr(engine_torch, "cpu_threads", lambda: 1)
     images = pictures(10)
     broken = Pictures([*images.encoded[:6], images.encoded[6][:60], *images.encoded[7:]])
     with pytest.raises(DataError, match=r"picture-6\.png"):

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from headstart.backbones import chain, dry
+from headstart.backbones.base import example_input
 from headstart.backbones.registry import load_backbone
 from headstart.features import choose
 from headstart.features.flops import forward_flops, macs, matrix_flops_per_second
@@ -106,13 +108,40 @@ def test_no_other_engine_is_tried_where_torch_is_at_the_ceiling(
         cut="pooled",
         network=backbone.digest("pooled"),
         device=torch.device("cpu"),
-        images=100_000,
+        images=3_000,  # 3 s for torch: long enough to think about, short enough to have to
         graphs=Path(str(tmp_path)) / "graphs",
         memory=Path(str(tmp_path)) / "memory",
     )
     samples = np.zeros((8, 3, 32, 32), dtype=np.float32)
+    monkeypatch.setattr(choose, "_time", lambda _, samples: len(samples) / 1000)
     monkeypatch.setattr(choose, "matrix_flops_per_second", lambda: 1.0)  # torch is far above it
     choice = choose.choose_engine(job, samples)
     assert choice.engine.name == "torch"
     assert [trial.name for trial in choice.trials] == ["torch"]
     assert "100% of the speed of a plain matrix product" in choice.trials[0].reason
+
+
+@pytest.mark.parametrize(
+    "name", ["headstart/resnet20", "packaged/efficientnet-lite0", "torchvision/vit_b_32"]
+)
+def test_a_dry_run_leaves_out_nothing_that_counts(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = load_backbone(name, weights="random")
+    x = example_input(backbone.input_spec, 1, torch.device("cpu"))
+    shapes = []
+    with torch.inference_mode():
+        for _, module in backbone.modules("input", "pooled"):
+            x = module(x)
+            shapes.append(tuple(x.shape[1:]))
+    assert [backbone.shape(cut) for cut in backbone.stages] == shapes
+    found = forward_flops(backbone, "pooled")
+    monkeypatch.setattr(dry, "_SAME_SHAPE", frozenset())
+    assert found == forward_flops(backbone, "pooled")
+
+
+def test_shapes_of_a_copy_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = load_backbone("headstart/resnet20", weights="random")
+    shape = backbone.shape("pooled")
+    monkeypatch.setattr(chain, "dry_run", None)  # calling it would be an error
+    assert backbone.clone().shape("pooled") == shape

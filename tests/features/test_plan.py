@@ -12,7 +12,7 @@ from torch import nn
 
 from headstart._util.progress import SilentProgress
 from headstart.errors import DataError
-from headstart.features import engine as engine_module
+from headstart.features import engine_torch
 from headstart.features import plan as plan_module
 from headstart.features import store as store_module
 from headstart.features.extract import extract
@@ -116,7 +116,7 @@ class Slow(nn.Module):
 
 
 def test_times_are_measured(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "cpu_threads", lambda: 1)
+    monkeypatch.setattr(engine_torch, "cpu_threads", lambda: 1)
 
     class SlowPictures(Pictures):
         def read(self, index: int) -> bytes:

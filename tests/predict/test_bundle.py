@@ -131,7 +131,8 @@ def test_members_that_read_sequences_vote(tmp_path: Path) -> None:
 def test_many_threads_at_once_get_what_one_gets(tiny: Path) -> None:
     data = [picture(seed) for seed in range(24)]
     with load_bundle(tiny) as bundle:
-        expected = bundle.predict(data)
+        alone = [bundle.predict(data[number * 4 : number * 4 + 1])[0] for number in range(6)]
+        together = bundle.predict(data[:3])
         start = threading.Barrier(6)
 
         def some(number: int) -> np.ndarray:
@@ -142,8 +143,18 @@ def test_many_threads_at_once_get_what_one_gets(tiny: Path) -> None:
         with ThreadPoolExecutor(6) as pool:
             found = list(pool.map(some, range(6)))
     for number, got in enumerate(found):
-        np.testing.assert_allclose(got[0], expected[number * 4], rtol=0, atol=1e-6)
-        np.testing.assert_allclose(got[1:], expected[:3], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(got[0], alone[number], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(got[1:], together, rtol=0, atol=1e-6)
+
+
+def test_a_picture_gets_the_same_answer_alone_and_among_others_but_for_rounding(
+    tiny: Path,
+) -> None:
+    data = [picture(seed) for seed in range(24)]
+    with load_bundle(tiny) as bundle:
+        together = bundle.predict(data)
+        alone = np.concatenate([bundle.predict([one]) for one in data])
+    np.testing.assert_allclose(alone, together, rtol=0, atol=1e-5)
 
 
 def test_a_damaged_sample_is_named(tiny: Path) -> None:

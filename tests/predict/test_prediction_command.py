@@ -130,7 +130,8 @@ def test_json_says_what_the_bundle_says_and_of_each_input(pictures: Path, predic
     probabilities = said(bundle, PICTURES)
     for record, row in zip(good, probabilities, strict=True):
         told = {one["label"]: one["probability"] for one in record["top"]}  # type: ignore[attr-defined]
-        np.testing.assert_allclose([told[c] for c in "abc"], row, atol=1e-6)
+        # Batches of two and of five: the order of additions differs, and with it the rounding.
+        np.testing.assert_allclose([told[c] for c in "abc"], row, atol=1e-5)
         assert record["label"] == "abc"[row.argmax()]
     assert done.records[6] == {"input": str(photos / "gone.jpg"), "error": "no such file"}
     assert "error" in done.records[3]

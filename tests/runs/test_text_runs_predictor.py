@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -194,7 +195,11 @@ def test_models_of_pictures_of_the_format_before_are_read(tmp_path: Path) -> Non
     save_model(tmp_path, TrainedModel(model, tensors))
     assert not (tmp_path / "tokenizer.json").exists()
     record = json.loads((tmp_path / "model.json").read_text())
-    assert record["format_version"] == 4
+    assert record["format_version"] == 5
+    del record["input_spec"]["resampling"]
+    (tmp_path / "model.json").write_text(json.dumps({**record, "format_version": 4}))
+    by_pillow = replace(backbone.input_spec, resampling="pillow")
+    assert load_model(tmp_path).model == replace(model, input_spec=by_pillow)
     del record["temperature"]
     (tmp_path / "model.json").write_text(json.dumps({**record, "format_version": 3}))
     assert Predictor.load(tmp_path, device=CPU).model.temperature == 1
@@ -202,9 +207,9 @@ def test_models_of_pictures_of_the_format_before_are_read(tmp_path: Path) -> Non
         del record[key]
     (tmp_path / "model.json").write_text(json.dumps({**record, "format_version": 2}))
     loaded = load_model(tmp_path)
-    assert loaded.model == model
+    assert loaded.model == replace(model, input_spec=by_pillow)
     assert loaded.tensors.keys() == tensors.keys()
     assert len(Predictor.load(tmp_path, device=CPU).classes_) == 3
     (tmp_path / "model.json").write_text(json.dumps({**record, "format_version": 1}))
-    with pytest.raises(WeightsError, match="expected format version 4, got 1"):
+    with pytest.raises(WeightsError, match="expected format version 5, got 1"):
         load_model(tmp_path)

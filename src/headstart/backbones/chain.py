@@ -10,6 +10,7 @@ from torch import nn
 
 from headstart._util.hashing import digest_json, digest_tensors
 from headstart.backbones.base import INPUT, POOLED, Weights, example_input
+from headstart.backbones.dry import dry_run
 from headstart.backbones.frozen import evaluating, freeze, state_tensors
 from headstart.errors import ConfigError, nearest
 from headstart.types import InputSpec, Spec
@@ -156,17 +157,19 @@ class Chain:
         copies = list(modules)
         classifier = copies.pop() if self._network.classifier is not None else None
         stages = tuple(zip(self._names, copies, strict=True))
-        return Chain(self._name, replace(self._network, stages=stages, classifier=classifier))
+        made = Chain(self._name, replace(self._network, stages=stages, classifier=classifier))
+        made._shapes = self._shapes
+        return made
 
     def shape(self, cut: str) -> tuple[int, ...]:
         """Return the shape of one sample's activations at `cut`, without the batch axis."""
         if not self._shapes:
             try:
-                self._shapes = self._dry_run(torch.device("meta"))
+                self._shapes = tuple(dry_run(self._modules, self.input_spec))
             except (RuntimeError, TypeError):
                 # Some operations have no meta kernel, and some networks keep tensors out of reach:
                 # these are run once for real.
-                self._shapes = self._dry_run(self._device())
+                self._shapes = self._run_once()
         return self._shapes[self._length(cut)]
 
     def ragged(self, cut: str) -> bool:
@@ -209,13 +212,12 @@ class Chain:
         )
 
     @torch.no_grad()
-    def _dry_run(self, device: torch.device) -> tuple[tuple[int, ...], ...]:
-        """Return the shapes at all cuts, ``input`` first, and leave every tensor and mode alone."""
-        x = example_input(self._network.input_spec, 1, device)
+    def _run_once(self) -> tuple[tuple[int, ...], ...]:
+        """Return the shapes at all cuts, ``input`` first, by computing one sample."""
+        x = example_input(self._network.input_spec, 1, self._device())
         shapes = [tuple(x.shape[1:])]
         with evaluating(self._all):
             for module in self._modules:
-                tensors = {name: t.to(device) for name, t in state_tensors(module).items()}
-                x = torch.func.functional_call(module, tensors, (x,))
+                x = module(x)
                 shapes.append(tuple(x.shape[1:]))
         return tuple(shapes)

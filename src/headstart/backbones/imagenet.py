@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from timm.data import ImageNetInfo
-
 from headstart.errors import ConfigError, nearest
 
 _LISTED = 20
@@ -38,6 +36,8 @@ def imagenet_classes() -> tuple[ImageNetClass, ...]:
 
     Source: the tables that timm ships (`timm.data.ImageNetInfo`).
     """
+    from timm.data import ImageNetInfo  # takes a second to import: not for studies of texts
+
     info = ImageNetInfo("imagenet-1k")
     found = []
     for index, wnid in enumerate(info.label_names()):

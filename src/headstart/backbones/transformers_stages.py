@@ -112,6 +112,7 @@ class Layer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer; nobody sees padding, or the other text of a separate pair."""
         values, segments = split(x)
+        values = values.contiguous()  # once, or each of the layer's first matrices does it
         mask = attention_mask(segments, values.dtype, separately=self.separately)
         result = self.layer(values, mask)
         return join(result[0] if isinstance(result, tuple) else result, segments)

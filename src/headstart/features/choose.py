@@ -20,9 +20,9 @@ from headstart.features.engine import (
     Engine,
     EngineName,
     build_engine,
-    graph_batch_size,
     installed,
 )
+from headstart.features.engine_graphs import lanes_for
 from headstart.features.flops import forward_flops, matrix_flops_per_second
 from headstart.features.graph import graph_path
 from headstart.types import FloatArray, InputSpec, JsonDict
@@ -30,12 +30,15 @@ from headstart.types import FloatArray, InputSpec, JsonDict
 TOLERANCE = 1e-3
 """Largest difference from torch that an engine may have, relative to the largest feature."""
 
-_CANDIDATES: tuple[EngineName, ...] = ("openvino", "onnxruntime")
+_CANDIDATES: tuple[EngineName, ...] = ("onnxruntime", "openvino")  # what is built soonest, first
 _PACKAGES = ("torch", "numpy", "onnxruntime", "openvino")
 _REPEATS = 3
-_SMALL_JOB_SECONDS = 3.0  # about what building and timing the other engines takes …
-_SMALL_JOB_IMAGES = 150  # … and no export seen took longer than torch with that many pictures
-_BUILT_BYTES_PER_SECOND = 20e6  # weights that are exported, loaded and compiled by both engines
+_CLEAR = 1.25  # as many times as fast: no further repeat would say otherwise
+_TRIED_SECONDS = 0.5  # exporting and timing a small network
+_BUILT_BYTES_PER_SECOND = 40e6  # weights that are exported, loaded and compiled by both engines
+_SMALL = 3  # trials: another engine saves about a third of the time, rarely more than half
+_LARGE = 10  # trials: whatever it finds, a trial does not matter
+_SMALL_JOB_IMAGES = 150  # no export seen took longer than torch with that many pictures
 _LONG_RUN_SECONDS = 1.0
 _TRIAL_SECONDS = 2.0  # no further repeats after this
 
@@ -130,7 +133,7 @@ def use_engine(name: EngineName, job: Job, samples: FloatArray) -> Choice:
     reference, _ = _build("torch", job)
     expected = reference.run(samples)
     try:
-        trial = _compared(trial, engine, samples, expected)
+        trial = _compared(trial, engine.run(samples), expected)
     except Exception as error:
         # A foreign library with its own errors.
         raise EngineError(
@@ -176,40 +179,42 @@ def choose_engine(job: Job, samples: FloatArray) -> Choice:
     # Of a large network the first run tells enough: warming up is a small part of it.
     slow = first_seconds > _LONG_RUN_SECONDS
     rate = len(samples) / (first_seconds if slow else _time(engine, samples))
-    torch_seconds = job.images / rate
-    if torch_seconds < _SMALL_JOB_SECONDS or job.images < _SMALL_JOB_IMAGES:
-        return reference.choice(
-            rate, f"needs {torch_seconds:.1f} s, about what trying others takes"
-        )
-    ceiling = _ceiling(job, rate)
-    if ceiling is not None and torch_seconds * (1 - ceiling.share) < ceiling.trial_seconds:
-        return reference.choice(
-            rate,
-            f"computes at {ceiling.share:.0%} of the speed of a plain matrix product: another "
-            f"engine would hardly save more than {torch_seconds * (1 - ceiling.share):.0f} s, and "
-            f"trying them takes about {ceiling.trial_seconds:.0f} s",
-        )
-    choice = _try_all(job, reference)
+    reason = _not_worth_a_trial(job, rate)
+    if reason is not None:
+        return reference.choice(rate, reason)
+    choice = _try_all(job, reference, rate)
     _remember(job, choice.trials)
     return choice
 
 
-@dataclass(frozen=True, slots=True)
-class _Ceiling:
-    share: float  # of the processor's speed that torch reaches already, in (0, 1]
-    trial_seconds: float  # what building the other engines takes
+def _trial_seconds(job: Job) -> float:
+    """Return about what exporting the network and building and timing the other engines takes."""
+    weights = [t for _, m in job.backbone.modules(INPUT, job.cut) for t in m.parameters()]
+    size_bytes = sum(t.numel() * t.element_size() for t in weights)
+    return _TRIED_SECONDS + size_bytes / _BUILT_BYTES_PER_SECOND
 
 
-def _ceiling(job: Job, images_per_second: float) -> _Ceiling | None:
-    """Say how far torch is from what the processor can do; None where it cannot be counted."""
+def _not_worth_a_trial(job: Job, images_per_second: float) -> str | None:
+    """Say why torch, at this speed, is taken without a trial; None where others are tried."""
+    torch_seconds, trial_seconds = job.images / images_per_second, _trial_seconds(job)
+    if torch_seconds < _SMALL * trial_seconds or job.images < _SMALL_JOB_IMAGES:
+        return (
+            f"needs {torch_seconds:.1f} s, too little for trying others, "
+            f"which takes about {trial_seconds:.1f} s"
+        )
+    if torch_seconds > _LARGE * trial_seconds:
+        return None
     work = forward_flops(job.backbone, job.cut)
     if not work:
         return None
-    weights = [t for _, m in job.backbone.modules(INPUT, job.cut) for t in m.parameters()]
-    size_bytes = sum(t.numel() * t.element_size() for t in weights)
-    return _Ceiling(
-        share=min(work * images_per_second / matrix_flops_per_second(), 1.0),
-        trial_seconds=_SMALL_JOB_SECONDS + size_bytes / _BUILT_BYTES_PER_SECOND,
+    # How much of the processor's speed torch reaches already: no engine has more than all of it.
+    share = min(work * images_per_second / matrix_flops_per_second(), 1.0)
+    if torch_seconds * (1 - share) >= trial_seconds:
+        return None
+    return (
+        f"computes at {share:.0%} of the speed of a plain matrix product: another "
+        f"engine would hardly save more than {torch_seconds * (1 - share):.0f} s, and "
+        f"trying them takes about {trial_seconds:.0f} s"
     )
 
 
@@ -231,10 +236,13 @@ class _Reference:
         return Choice(self.engine, (trial,))
 
 
-def _try_all(job: Job, reference: _Reference) -> Choice:
+def _try_all(job: Job, reference: _Reference, torch_rate: float) -> Choice:
     engines: dict[EngineName, Engine] = {"torch": reference.engine}
     trials = {"torch": replace(reference.trial, max_relative_difference=0.0)}
+    rates: dict[EngineName, float] = {"torch": torch_rate}
     for name in _CANDIDATES:
+        if _is_enough(job, rates):
+            continue
         if not installed(name):
             reason = "not installed: pip install 'headstart[engines]'"
             trials[name] = EngineTrial(name, 0.0, None, None, False, reason)
@@ -242,7 +250,10 @@ def _try_all(job: Job, reference: _Reference) -> Choice:
         start = time.perf_counter()
         try:
             engine, trial = _build(name, job)
-            trial = _compared(trial, engine, reference.samples, reference.expected)
+            begun = time.perf_counter()
+            got = engine.run(reference.samples)
+            seconds = max(time.perf_counter() - begun, 1e-9)
+            trial = _compared(trial, got, reference.expected)
         except Exception as error:
             # An engine is a foreign library with its own errors; whatever they are, torch works.
             seconds = time.perf_counter() - start
@@ -251,7 +262,8 @@ def _try_all(job: Job, reference: _Reference) -> Choice:
         trials[name] = trial
         if _agrees(trial):
             engines[name] = engine
-    rates = _race(engines, reference.samples)
+            rates[name] = len(reference.samples) / seconds
+    rates = _race(engines, reference.samples, rates)
     best = max(rates, key=lambda name: rates[name])
     for name, rate in rates.items():
         reason = "the fastest that agrees with torch" if name == best else f"slower than {best}"
@@ -259,6 +271,13 @@ def _try_all(job: Job, reference: _Reference) -> Choice:
             trials[name], images_per_second=rate, chosen=name == best, reason=reason
         )
     return Choice(engines[best], tuple(trials.values()))
+
+
+def _is_enough(job: Job, rates: Mapping[EngineName, float]) -> bool:
+    """Return whether the job, with what was found, is so short that nothing more is tried."""
+    best = max(rates.values())
+    clear = best > _CLEAR * rates["torch"]
+    return clear and job.images / best < _LARGE * _trial_seconds(job)
 
 
 def _use_remembered(
@@ -270,6 +289,9 @@ def _use_remembered(
         return reference.choice(torch_rate, "the fastest in an earlier trial on this machine")
     assert old.images_per_second is not None
     assert torch_rate is not None
+    known = {trial.name: trial.images_per_second or 0.0 for trial in remembered.values()}
+    if not known.keys() >= set(_CANDIDATES) and not _is_enough(job, known):
+        return None  # that was for a smaller job
     torch_seconds = job.images / torch_rate
     if torch_seconds < old.build_seconds + job.images / old.images_per_second:
         return reference.choice(
@@ -277,7 +299,7 @@ def _use_remembered(
         )
     try:
         engine, trial = _build(old.name, job)
-        trial = _compared(trial, engine, reference.samples, reference.expected)
+        trial = _compared(trial, engine.run(reference.samples), reference.expected)
     except Exception:
         return None  # it worked once and does not any more: every engine is tried again
     if not _agrees(trial):
@@ -289,16 +311,14 @@ def _use_remembered(
 
 def _build(name: EngineName, job: Job) -> tuple[Engine, EngineTrial]:
     start = time.perf_counter()
-    graph = graph_path(job.graphs, job.network, job.backbone.input_spec, graph_batch_size())
+    size = lanes_for(job.backbone, job.cut).size
+    graph = graph_path(job.graphs, job.network, job.backbone.input_spec, size)
     engine = build_engine(name, job.backbone, job.cut, device=job.device, graph=graph)
     seconds = time.perf_counter() - start
     return engine, EngineTrial(name, seconds, None, None, False, "")
 
 
-def _compared(
-    trial: EngineTrial, engine: Engine, samples: FloatArray, expected: FloatArray
-) -> EngineTrial:
-    got = engine.run(samples)
+def _compared(trial: EngineTrial, got: FloatArray, expected: FloatArray) -> EngineTrial:
     if got.shape != expected.shape:
         reason = f"gives features of shape {got.shape[1:]}, torch {expected.shape[1:]}"
         return replace(trial, reason=reason)
@@ -317,16 +337,21 @@ def _agrees(trial: EngineTrial) -> bool:
     return difference is not None and difference <= TOLERANCE
 
 
-def _race(engines: Mapping[EngineName, Engine], samples: FloatArray) -> dict[EngineName, float]:
-    # In turns, so that whatever else the machine does slows all of them alike; the best of each.
-    seconds: dict[EngineName, float] = dict.fromkeys(engines, float("inf"))
+def _race(
+    engines: Mapping[EngineName, Engine], samples: FloatArray, rates: Mapping[EngineName, float]
+) -> dict[EngineName, float]:
+    """Time what may win, given first impressions; return pictures per second of all."""
+    best = dict(rates)
     start = time.perf_counter()
+    # In turns, so that whatever else the machine does slows all of them alike; the best of each.
     for _ in range(_REPEATS):
-        for name, engine in engines.items():
-            seconds[name] = min(seconds[name], _time(engine, samples))
-        if time.perf_counter() - start > _TRIAL_SECONDS:
+        lead = max(best.values())
+        racing = [name for name in engines if best[name] * _CLEAR >= lead]
+        for name in racing:
+            best[name] = max(best[name], len(samples) / _time(engines[name], samples))
+        if len(racing) == 1 or time.perf_counter() - start > _TRIAL_SECONDS:
             break
-    return {name: len(samples) / seconds[name] for name in engines}
+    return best
 
 
 def _time(engine: Engine, samples: FloatArray) -> float:

@@ -10,6 +10,7 @@ import torch
 
 from headstart.backbones.base import Backbone
 from headstart.data.loader import load_batches
+from headstart.data.resample import Pixels
 from headstart.errors import EngineError
 from headstart.features.choose import (
     TOLERANCE,
@@ -21,7 +22,8 @@ from headstart.features.choose import (
     use_engine,
     use_torch,
 )
-from headstart.features.engine import EngineName, TorchEngine
+from headstart.features.engine import EngineName
+from headstart.features.engine_torch import TorchEngine
 from headstart.features.key import Dtype, feature_key
 from headstart.features.lengths import Ladder, ladder
 from headstart.features.passes import (
@@ -85,6 +87,7 @@ def extract(
     view: View | None = None,
     replay: bool = True,
     lengths: IntArray | None = None,
+    fitted: Mapping[str, Pixels] | None = None,
 ) -> Extraction:
     """Get the frozen features of pictures from the store, after computing those it lacks.
 
@@ -110,6 +113,8 @@ def extract(
             whatever `engine` says.
         lengths: Length of each of `images` as the backbone gets it, where these are sequences that
             were measured before; None measures those that are missing.
+        fitted: Pixels of pictures that were decoded before, by digest (see
+            `headstart.data.encode.encoder`).
 
     Returns:
         The features, memory-mapped, and figures.
@@ -141,6 +146,7 @@ def extract(
         workers=workers,
         replayable=networks if replay else None,
         lengths=lengths,
+        fitted=fitted,
     )
     index_now = store.index(request.key)
     work = _NOTHING
@@ -151,6 +157,7 @@ def extract(
             missing = {d: i for d, i in first.items() if d not in index_now.rows}
             if missing:
                 work = _extract_missing(request, missing, len(digests), progress)
+                del first, missing  # of very many samples they are large, and so is the index
                 index_now = store.index(request.key)
     if not work.extracted:
         progress.say(f"{_title(request)}: all {len(digests):,} already extracted: nothing to do")
@@ -281,7 +288,13 @@ def _choose(request: Request, images: ImageSet, positions: Sequence[int]) -> Cho
     spec = request.backbone.input_spec
     chosen = positions[:tried]
     loaded = load_batches(
-        images, chosen, spec, tried, workers=request.workers, view=request.key.view
+        images,
+        chosen,
+        spec,
+        tried,
+        workers=request.workers,
+        view=request.key.view,
+        fitted=request.fitted,
     )
     with closing(loaded) as some:
         samples = next(some)

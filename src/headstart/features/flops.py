@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from headstart.backbones.base import INPUT, Backbone, example_input
-from headstart.backbones.frozen import evaluating, state_tensors
-from headstart.types import InputSpec, Spec
+from headstart.backbones.base import INPUT, Backbone
+from headstart.backbones.dry import dry_run
+from headstart.types import Spec
 
 _SIDE = 1536  # 7.2 billion operations a product: long enough to time, short enough not to matter
 
@@ -48,17 +48,11 @@ def macs(network: nn.Module, spec: Spec, length: int | None = None) -> int | Non
     return None if flops is None else flops // 2
 
 
-@torch.no_grad()
 def _flops(modules: Sequence[nn.Module], spec: Spec, length: int | None) -> int | None:
-    x = example_input(spec, 1, torch.device("meta"))
-    if length is not None and not isinstance(spec, InputSpec):
-        x = x[:, :length]
     try:
         with FlopCounterMode(display=False) as counter:
-            for module in modules:
-                with evaluating(module):
-                    tensors = {name: t.to("meta") for name, t in state_tensors(module).items()}
-                    x = torch.func.functional_call(module, tensors, (x,))
+            for _ in dry_run(modules, spec, length):
+                pass
     except (RuntimeError, TypeError):
         return None
     return int(counter.get_total_flops())

@@ -21,7 +21,7 @@ INPUT, OUTPUT, BATCH = "images", "features", "batch"
 """Names in the graph: its input, its output, and the one axis whose size is left open."""
 
 
-def frozen_copy(backbone: Backbone, cut: str, start: str = CUT_INPUT) -> nn.Module:
+def frozen_copy(backbone: Backbone, cut: str, start: str = CUT_INPUT) -> nn.Sequential:
     """Return a copy of the stages after `start` up to `cut` in eval mode, without gradients.
 
     A copy, because the stages are shared with the backbone: what an engine does to its network

@@ -3,7 +3,8 @@
 Each sequence is filled up to a length of its own, the next of a fixed ladder, and computed with as
 many others as the ladder's step says: its features then depend on nothing but itself. Beyond 32
 tokens that costs less than a quarter more than no padding at all, and about a tenth on average;
-padding everything to the longest costs a multiple.
+padding everything to the longest costs a multiple. On the CPU attention takes long sequences one by
+one and without any padding (see `headstart.features.sequences`); they are stored on the ladder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,9 @@ import numpy as np
 
 from headstart.data.encode import measure_lengths
 from headstart.types import FloatArray, ImageSet, InputSpec, IntArray, Spec
+
+ALONE_BEYOND = 64
+"""Steps of a sequence up to which a core needs several to be busy; a step of the ladder."""
 
 _TOKENS_ON_CPU = 1024  # of one thread: activations of so many stay near the core
 _TOKENS_ON_DEVICE = 32_768
@@ -55,11 +59,23 @@ class Ladder:
         """Return the mean length, rounded up."""
         return int(np.ceil(self.lengths.mean()))
 
-    def groups(self) -> Mapping[int, IntArray]:
-        """Return the places of the samples of each length, the longest first."""
+    def groups(self, one_beyond: int | None = None) -> Mapping[int, IntArray]:
+        """Return the places of the samples of each length, the longest first.
+
+        Args:
+            one_beyond: All that are longer are one group, by falling length, under the longest.
+
+        Returns:
+            Places by length.
+        """
         # What needs the most memory comes first: if it does not fit, that shows at once.
         steps = sorted({int(n) for n in self.lengths}, reverse=True)
-        return {step: np.flatnonzero(self.lengths == step) for step in steps}
+        found = {step: np.flatnonzero(self.lengths == step) for step in steps}
+        long = [] if one_beyond is None else [step for step in steps if step > one_beyond]
+        if not long:
+            return found
+        together = np.concatenate([found.pop(step) for step in long])
+        return {long[0]: together, **found}
 
 
 def on_ladder(lengths: IntArray, longest: int) -> Ladder:

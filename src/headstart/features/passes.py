@@ -15,13 +15,17 @@ import torch
 from headstart._util.hashing import digest_bytes
 from headstart.backbones.base import Backbone
 from headstart.data.loader import load_batches
+from headstart.data.resample import Pixels
 from headstart.errors import DataError, EngineError
-from headstart.features.engine import Engine, EngineName, TorchEngine
+from headstart.features.engine import Engine, EngineName
+from headstart.features.engine_torch import TorchEngine
 from headstart.features.key import FeatureKey
-from headstart.features.lengths import Ladder, filled_up
+from headstart.features.lengths import ALONE_BEYOND, Ladder, filled_up
 from headstart.features.store import FeatureStore
 from headstart.features.table import Features
 from headstart.types import FloatArray, ImageSet, InputSpec, IntArray, Progress
+
+_LONGER = 4
 
 _REPLAYED_BYTES = 64 * 1024**2  # activations that are read for one step of a replay, at most
 
@@ -46,6 +50,7 @@ class Request:
         workers: Threads that decode.
         replayable: Digests of the cuts that may be gone on from; None for no replay.
         lengths: Length of each of `images`, where they were measured before.
+        fitted: Pixels of pictures that were decoded before, by digest.
     """
 
     images: ImageSet
@@ -60,6 +65,7 @@ class Request:
     workers: int
     replayable: Mapping[str, str] | None
     lengths: IntArray | None
+    fitted: Mapping[str, Pixels] | None
 
 
 def noun(request: Request) -> str:
@@ -85,6 +91,7 @@ def computed(
         step,
         workers=request.workers,
         view=request.key.view,
+        fitted=request.fitted,
     )
     start = 0
     with (
@@ -162,10 +169,15 @@ def computed_sequences(
 ) -> Rows:
     """Compute sequences, those of one length on the ladder together, the longest first."""
     digests, positions = list(missing), list(missing.values())
+    # What is stored as sequences is stored by length.
+    mixed = engine.alone and not request.backbone.ragged(request.cut)
+    groups = measured.groups(ALONE_BEYOND if mixed else None)
     with progress.task("extracting", len(missing), noun(request)) as task:
-        for length, places in measured.groups().items():
+        for length, places in groups.items():
             at_once = engine.sequences_at_once(length)
-            step = max(request.batch_size // at_once, 1) * at_once
+            # At the end of a step threads wait for each other: single sequences take longer ones.
+            wanted = request.batch_size * (_LONGER if engine.alone else 1)
+            step = max(wanted // at_once, 1) * at_once
             some = [positions[place] for place in places]
             spec = request.backbone.input_spec
             loaded = load_batches(images, some, spec, step, workers=request.workers)

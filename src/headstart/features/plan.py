@@ -12,7 +12,7 @@ import torch
 
 from headstart.backbones.base import INPUT, Backbone, example_input
 from headstart.data.loader import load_batches
-from headstart.features.engine import TorchEngine
+from headstart.features.engine_torch import TorchEngine
 from headstart.features.key import Dtype, feature_key
 from headstart.features.lengths import Ladder, ladder
 from headstart.features.replay import Source, find_source

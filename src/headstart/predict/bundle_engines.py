@@ -5,6 +5,7 @@ by two threads at once (see `headstart.predict.bundle`).
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, final
 
@@ -15,13 +16,13 @@ from headstart._util.devices import full_float32
 from headstart.backbones.base import Backbone
 from headstart.errors import EngineError
 from headstart.features.engine import (
+    Engine,
     EngineName,
-    TorchEngine,
-    cpu_threads,
-    graph_batch_size,
     graph_engine,
     import_engine,
 )
+from headstart.features.engine_torch import TorchEngine
+from headstart.features.micro_batches import cpu_threads
 from headstart.predict.bundle_network import load_network
 from headstart.predict.graphs import PIXELS, Feeds, export_network, feeds
 from headstart.predict.predictor import Predictor
@@ -33,6 +34,8 @@ GraphEngineName = Literal["onnxruntime", "openvino"]
 
 _SEQUENCES = 32
 _ROUNDS = 8  # calls of an engine that one batch of pictures is split into at most
+_PICTURES_EACH = 2  # of a batch, by each core: so that none waits long for the slowest
+_LARGE_BYTES = 200e6  # of weights: held once, and the cores compute each picture together
 
 
 class Runner(Protocol):
@@ -108,7 +111,10 @@ class TorchRunner:
     @torch.inference_mode()
     def run(self, x: FloatArray) -> FloatArray:
         """Compute a batch [n, *shape]: float32 [n, classes], or [n, 1] of a regression."""
-        z = torch.from_numpy(self._engine.run(x)).reshape(len(x), -1).to(self._device)
+        # With few pictures most cores would have none of their own.
+        few = self._pictures and 2 * len(x) < self._engine.micro_batch
+        features = self._engine.run_at_once(x) if few else self._engine.run(x)
+        z = torch.from_numpy(features).reshape(len(x), -1).to(self._device)
         with full_float32():
             out = self._head(z)[0].float()
         if self._temperature is not None:
@@ -119,7 +125,11 @@ class TorchRunner:
 
 @final
 class PictureGraph:
-    """A graph that takes prepared pictures."""
+    """A graph that takes prepared pictures.
+
+    One alone is computed by all cores, several at once by a core each: the weights are held twice,
+    unless they are large. What is said of a picture is the same but for rounding.
+    """
 
     def __init__(
         self, name: GraphEngineName, graph: bytes | Path, spec: InputSpec, threads: int | None
@@ -132,9 +142,16 @@ class PictureGraph:
             spec: The pictures.
             threads: How many compute; None: as many as torch may.
         """
-        size, count = graph_batch_size(), cpu_threads() if threads is None else threads
+        count = cpu_threads() if threads is None else threads
         self._name = name
-        self._engine = graph_engine(name, graph, spec, size=size, threads=count)
+        self._one = graph_engine(name, graph, spec, size=1, threads=count)
+        self._make_many: Callable[[], Engine] | None = None
+        if count > 1 and _size_bytes(graph) < _LARGE_BYTES:
+            self._make_many = partial(
+                graph_engine, name, graph, spec, size=1, threads=1, lanes=count
+            )
+        self._many = self._one
+        self._threads = count
 
     @property
     def name(self) -> EngineName:
@@ -144,7 +161,7 @@ class PictureGraph:
     @property
     def batch_size(self) -> int:
         """How many samples it computes best at a time."""
-        return self._engine.micro_batch
+        return self._threads * _PICTURES_EACH
 
     @property
     def most(self) -> int:
@@ -153,7 +170,18 @@ class PictureGraph:
 
     def run(self, x: FloatArray) -> FloatArray:
         """Compute a batch [n, *shape]: float32 [n, classes], or [n, 1] of a regression."""
-        return self._engine.run(x)
+        if len(x) == 1:
+            return self._one.run(x)
+        if self._make_many is not None:  # only now: many a bundle never meets two pictures at once
+            self._many, self._make_many = self._make_many(), None
+        return self._many.run(x)
+
+
+def _size_bytes(graph: bytes | Path) -> int:
+    if isinstance(graph, bytes):
+        return len(graph)
+    parts = (graph, graph.with_suffix(".bin"))  # OpenVINO's weights lie beside its graph
+    return sum(part.stat().st_size for part in parts if part.exists())
 
 
 @final
