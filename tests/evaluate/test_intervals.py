@@ -35,10 +35,10 @@ def test_intervals_of_shares_are_statsmodels(
         function(n + 1, n)
 
 
-def test_wilson_for_an_effective_number_of_samples_is_wilson_for_a_whole_one() -> None:
-    for hits, n in ((0, 7), (3, 7), (7, 7), (999, 1000)):
-        score = wilson(hits, n)
-        assert wilson_ends(hits / n, n) == pytest.approx((score.low, score.high), abs=1e-12)
+def test_wilson_for_an_effective_number_of_samples_need_not_be_whole() -> None:
+    for share, n in ((0.0, 7.5), (0.4, 7.5), (1.0, 7.5), (0.999, 1000.25)):
+        expected = proportion_confint(share * n, n, alpha=0.05, method="wilson")
+        assert wilson_ends(share, n) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["exponential", "lognormal", "shares"])

@@ -193,15 +193,17 @@ def test_numbers(studies: dict[str, RunResult], tmp_path: Path) -> None:
         assert all(isinstance(sample.label, float) for sample in bundle.stored_samples())
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4])
 def test_models_that_earlier_versions_saved(
     studies: dict[str, RunResult], version: int, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(studies["photos"].folder, tmp_path / "old"))
     path = folder / "models" / "tuned" / "model.json"
     record = json.loads(path.read_text())
-    for key in ("temperature", *(("options", "goal") if version == 2 else ())):
+    for key in ("options", "goal") if version == 2 else ():
         del record[key]
+    if version < 4:
+        del record["temperature"]
     path.write_text(json.dumps({**record, "format_version": version}))
     done = bundle_run(folder, model="tuned", out=tmp_path / "b")
     assert done.difference < 1e-4

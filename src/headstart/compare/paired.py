@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from headstart._util.seeding import generator
 from headstart.evaluate.intervals import (
@@ -134,6 +133,8 @@ def mcnemar_exact(a_only: int, b_only: int) -> float:
         raise ValueError(f"expected numbers of samples, got {a_only} and {b_only}")
     if a_only + b_only == 0:
         return 1.0
+    from scipy import stats  # takes 0.4 s to import: not for a run that compares nothing
+
     p = 2 * stats.binom.cdf(min(a_only, b_only), a_only + b_only, 0.5)
     # 2⁻¹⁰⁷⁵ and less are rounded to 0, which no p-value is.
     return float(np.clip(p, np.finfo(np.float64).smallest_subnormal, 1.0))

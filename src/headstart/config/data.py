@@ -65,6 +65,9 @@ class PathData(PictureCommon):
     group_column: str | None = None
     """Manifest: name of the column with what must stay together, such as a patient;
     null: group, if it is there."""
+    trust_mtime: bool = True
+    """Take a file as unchanged since an earlier scan, without reading it, where its size, times of
+    modification and change, and inode are the same; false: read every file."""
 
 
 class TextData(DataCommon):

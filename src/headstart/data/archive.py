@@ -220,6 +220,11 @@ class ZipTree:
             raise DataError("damaged zip member: its length or checksum is wrong")
         return data
 
+    def place(self, path: str) -> str | None:
+        """Return None: what lies in an archive is no file of its own."""
+        del path
+        return None
+
     def close(self) -> None:
         """Close the zip file."""
         self._file.close()
@@ -254,6 +259,11 @@ class TarTree:
     def read(self, path: str) -> bytes:
         """Return one file's content."""
         return self._file.read_at(*self._spans[path])
+
+    def place(self, path: str) -> str | None:
+        """Return None: what lies in an archive is no file of its own."""
+        del path
+        return None
 
     def close(self) -> None:
         """Close the tar file."""

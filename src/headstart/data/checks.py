@@ -1,12 +1,14 @@
 """The preflight scan: one pass over all samples before anything is trained on them."""
 
+import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from headstart._util.hashing import digest_bytes
-from headstart.data.facts import Fact, FactCache
+from headstart.data.facts import Fact, FactCache, KnownFile, file_status
 from headstart.data.image import Probe, probe
 from headstart.data.preflight import LeftOut, Preflight, SequenceProbe
 from headstart.data.rows import Source
@@ -15,16 +17,40 @@ from headstart.errors import DataError
 from headstart.types import Progress
 
 _SAVE_EVERY = 2000
-# Texts are small: one task of a thread looks at this many.
+# One task of a thread looks at this many: texts are small, and so is what is looked up of pictures
+# that are known; but who wants to stop waits for the tasks at work.
 _TEXTS_PER_TASK = 64
+_PICTURES_PER_TASK = 16
 
 _Fact = Probe | SequenceProbe | str
-# (SHA-256 of the bytes or "", what the sample is or why it is not used, whether it was known)
-_Finding = tuple[str, _Fact, bool]
+
+
+class _Finding(NamedTuple):
+    """What one sample is.
+
+    Attributes:
+        digest: SHA-256 of the bytes; empty where they could not be read.
+        fact: What the sample is or why it is not used.
+        known: Whether that was known, and nothing was decoded.
+        file: Path and status of the file, where these are to be remembered.
+    """
+
+    digest: str
+    fact: _Fact
+    known: bool = False
+    file: tuple[str, str] | None = None
+
+
+_Examine = Callable[[Sequence[int]], list[_Finding]]
 
 
 def scan(
-    source: Source, *, workers: int, progress: Progress, cache_dir: Path | None = None
+    source: Source,
+    *,
+    workers: int,
+    progress: Progress,
+    cache_dir: Path | None = None,
+    trust_times: bool = True,
 ) -> Preflight:
     """Read and hash every sample once, in threads, decode it, and gather what was found.
 
@@ -32,9 +58,12 @@ def scan(
         source: The pictures, texts or pairs of texts; only reading is asked of it.
         workers: Threads, at least 1.
         progress: Where to show the advance.
-        cache_dir: Folder in which facts are remembered by the pictures' content: a second scan
-            reads and hashes every picture and decodes none. None remembers nothing. Of texts
-            nothing is remembered: reading them is all the work.
+        cache_dir: Folder in which facts are remembered by the pictures' content, and contents by
+            file: a second scan decodes no picture that it knows, and reads no file that has not
+            changed. None remembers nothing. Of texts nothing is remembered: reading them is all
+            the work.
+        trust_times: Whether a file whose size, times, inode and device are those of an earlier
+            scan is taken as unchanged (see `headstart.data.facts`); False reads every picture.
 
     Returns:
         What was found. A picture that cannot be read or decoded, and a text without a word, is in
@@ -46,24 +75,29 @@ def scan(
     digests: list[str] = []
     facts: list[_Fact] = []
     fresh: dict[str, Fact] = {}
+    files: dict[str, tuple[str, str]] = {}
     decoded = reused = 0
-    examine = _picture_examiner(source, cache) if pictures else _text_examiner(source)
-    per_task = 1 if pictures else _TEXTS_PER_TASK
+    examine = _picture_examiner(source, cache, trust_times) if pictures else _text_examiner(source)
+    per_task = _PICTURES_PER_TASK if pictures else _TEXTS_PER_TASK
     unit = "images" if pictures else f"{noun}s"
     try:
         with progress.task(f"checking {noun}s", len(source.rows), unit) as task:
-            for digest, fact, known in _in_threads(examine, len(source.rows), workers, per_task):
+            found = _in_threads(examine, len(source.rows), workers, per_task)
+            for digest, fact, known, file in found:
                 digests.append(digest)
                 facts.append(fact)
                 reused += known
                 decoded += not known and digest != ""
                 if not known and digest and not isinstance(fact, SequenceProbe):
                     fresh[digest] = fact
-                if len(fresh) >= _SAVE_EVERY:
-                    cache.put(fresh)
+                if file is not None:
+                    files[file[0]] = (file[1], digest)
+                if max(len(fresh), len(files)) >= _SAVE_EVERY:
+                    cache.put(fresh, files)
                     fresh.clear()
+                    files.clear()
                 task.advance()
-        cache.put(fresh)
+        cache.put(fresh, files)
     finally:
         cache.close()
     if cache.trouble:
@@ -90,19 +124,13 @@ def scan(
     )
 
 
-def _in_threads(
-    examine: Callable[[int], _Finding], count: int, workers: int, per_task: int
-) -> Iterator[_Finding]:
+def _in_threads(examine: _Examine, count: int, workers: int, per_task: int) -> Iterator[_Finding]:
     """Give what was found of each row, in order."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="headstart-scan")
     waiting: deque[Future[list[_Finding]]] = deque()
-
-    def several(start: int) -> list[_Finding]:
-        return [examine(index) for index in range(start, min(start + per_task, count))]
-
     try:
         for start in range(0, count, per_task):
-            waiting.append(pool.submit(several, start))
+            waiting.append(pool.submit(examine, range(start, min(start + per_task, count))))
             if len(waiting) >= 8 * workers:
                 yield from waiting.popleft().result()
         while waiting:
@@ -111,38 +139,62 @@ def _in_threads(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _picture_examiner(source: Source, cache: FactCache) -> Callable[[int], _Finding]:
-    def examine(index: int) -> _Finding:
-        try:
-            data = source.read(index)
-        except (DataError, OSError) as error:
-            return "", f"cannot be read: {error}", False
-        digest = digest_bytes(data)
-        known = cache.get(digest)
-        if known is not None:
-            return digest, known, True
-        try:
-            return digest, probe(data), False
-        except DataError as error:
-            return digest, str(error), False
+def _picture_examiner(source: Source, cache: FactCache, trust_times: bool) -> _Examine:
+    def examine(indices: Sequence[int]) -> list[_Finding]:
+        places = [source.file(index) for index in indices]
+        known = cache.files([p for p in places if p is not None]) if trust_times else {}
+        return [
+            _picture(source, index, place, None if place is None else known.get(place), cache)
+            for index, place in zip(indices, places, strict=True)
+        ]
 
     return examine
 
 
-def _text_examiner(source: Source) -> Callable[[int], _Finding]:
+def _picture(
+    source: Source, index: int, place: str | None, known: KnownFile | None, cache: FactCache
+) -> _Finding:
+    """Say what one picture is: from what is known of its file, or of its content, or by decoding.
+
+    A file's content is remembered with the status from before it was read: if it is written to
+    meanwhile, or later, it gets another one. That it does is sure only of a file that had not been
+    written to for a while; of others nothing is remembered.
+    """
+    before = None if place is None else file_status(place)
+    if known is not None and before is not None and known.status == before.text():
+        return _Finding(known.digest, known.fact, known=True)
+    started = time.time_ns()
+    try:
+        data = source.read(index)
+    except (DataError, OSError) as error:
+        return _Finding("", f"cannot be read: {error}")
+    digest = digest_bytes(data)
+    file = None
+    if place is not None and before is not None and before.settled(started):
+        file = (place, before.text())
+    fact = cache.get(digest)
+    if fact is not None:
+        return _Finding(digest, fact, known=True, file=file)
+    try:
+        return _Finding(digest, probe(data), file=file)
+    except DataError as error:
+        return _Finding(digest, str(error), file=file)
+
+
+def _text_examiner(source: Source) -> _Examine:
     look = probe_pair if source.noun == "pair" else probe_text
 
-    def examine(index: int) -> _Finding:
+    def text(index: int) -> _Finding:
         try:
             data = source.read(index)
         except (DataError, OSError) as error:
-            return "", f"cannot be read: {error}", False
+            return _Finding("", f"cannot be read: {error}")
         try:
-            return digest_bytes(data), look(data), False
+            return _Finding(digest_bytes(data), look(data))
         except DataError as error:
-            return digest_bytes(data), str(error), False
+            return _Finding(digest_bytes(data), str(error))
 
-    return examine
+    return lambda indices: [text(index) for index in indices]
 
 
 def probe_text(data: bytes) -> SequenceProbe:

@@ -41,6 +41,7 @@ def without_classes(source: Source, names: Sequence[str]) -> Source:
         classes=kept,
         rows=rows,
         reader=lambda index: source.read(positions[index]),
+        placer=lambda index: source.file(positions[index]),
         closer=source.close,
         notes=(*source.notes, note),
         class_names={c: n for c, n in source.class_names.items() if c in label_of},

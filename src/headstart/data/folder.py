@@ -61,6 +61,7 @@ def open_folder(tree: Tree) -> Source:
         classes=classes,
         rows=tuple(Row(path, position[name], split) for path, name, split in labelled),
         reader=lambda index: tree.read(paths[index]),
+        placer=lambda index: tree.place(paths[index]),
         closer=tree.close,
         notes=tuple(notes),
     )

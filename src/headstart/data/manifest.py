@@ -51,6 +51,7 @@ def open_manifest(where: Path | Tree, columns: Mapping[str, str] | None = None) 
         table = _read_table(where.name, where.read_bytes(), origin)
         folder = where.parent
         read: Callable[[str], bytes] = lambda path: _read_file(folder / path)  # noqa: E731
+        place: Callable[[str], str | None] = lambda path: str(folder.absolute() / path)  # noqa: E731
         close: Callable[[], None] = lambda: None  # noqa: E731
     else:
         tree = without_single_top(where)
@@ -63,6 +64,7 @@ def open_manifest(where: Path | Tree, columns: Mapping[str, str] | None = None) 
         origin = f"{tree.origin} ({tables[0]})"
         table = _read_table(tables[0], tree.read(tables[0]), origin)
         read = lambda path: _read_member(tree, path)  # noqa: E731
+        place = lambda path: tree.place(path) if path in tree.sizes else None  # noqa: E731
         close = tree.close
     entries = _entries(table, names, origin, explicit=tuple(columns or ()))
     entries.sort(key=lambda entry: natural_key(entry.path))
@@ -75,6 +77,7 @@ def open_manifest(where: Path | Tree, columns: Mapping[str, str] | None = None) 
             Row(entry.path, position[entry.label], entry.split, entry.group) for entry in entries
         ),
         reader=lambda index: read(entries[index].path),
+        placer=lambda index: place(entries[index].path),
         closer=close,
     )
 

@@ -62,6 +62,10 @@ class Source(Protocol):
         """Return the bytes of one sample (see `Samples`); safe to call in threads."""
         ...
 
+    def file(self, index: int) -> str | None:
+        """Return the absolute path of the file whose content one sample is; None where none is."""
+        ...
+
     def close(self) -> None:
         """Give back open files; reading afterwards may be an error."""
         ...
@@ -85,6 +89,8 @@ class Samples:
         class_names: Names for people by class, such as ``goldfish, Carassius auratus`` for
             ``n01443537``; empty where the classes are their own names.
         noun: What one sample is.
+        placer: Returns the absolute path of the file whose whole content these bytes are, by the
+            sample's position, or None where they are not a file's; None where none is one.
     """
 
     origin: str
@@ -95,10 +101,15 @@ class Samples:
     notes: tuple[str, ...] = ()
     class_names: Mapping[str, str] = field(default_factory=dict)
     noun: Noun = "picture"
+    placer: Callable[[int], str | None] | None = None
 
     def read(self, index: int) -> bytes:
         """Return the bytes of one sample (see `Samples`); safe to call in threads."""
         return self.reader(index)
+
+    def file(self, index: int) -> str | None:
+        """Return the absolute path of the file whose content one sample is; None where none is."""
+        return None if self.placer is None else self.placer(index)
 
     def close(self) -> None:
         """Give back open files."""

@@ -77,6 +77,7 @@ def open_tiny_imagenet(tree: Tree) -> Source:
         classes=classes,
         rows=tuple(rows),
         reader=lambda index: tree.read(rows[index].name),
+        placer=lambda index: tree.place(rows[index].name),
         closer=tree.close,
         notes=(*_notes(rows, annotations, unused), *name_notes),
         class_names=class_names,

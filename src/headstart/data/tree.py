@@ -29,6 +29,10 @@ class Tree(Protocol):
         """Return one file's content; safe to call in threads."""
         ...
 
+    def place(self, path: str) -> str | None:
+        """Return where one file lies, as an absolute path; None inside an archive."""
+        ...
+
     def close(self) -> None:
         """Give back open files."""
         ...
@@ -39,12 +43,18 @@ class DirectoryTree:
 
     def __init__(self, root: Path, origin: str | None = None) -> None:
         self._root = root
+        # Not normalised: "link/.." is not the folder that the link lies in.
+        self._absolute = str(root.absolute())
         self.origin = str(root) if origin is None else origin
         self.sizes: Mapping[str, int] = in_natural_order(_walk(root))
 
     def read(self, path: str) -> bytes:
         """Return one file's content."""
         return (self._root / path).read_bytes()
+
+    def place(self, path: str) -> str | None:
+        """Return where one file lies."""
+        return os.path.join(self._absolute, path)
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -66,6 +76,10 @@ class SubTree:
     def read(self, path: str) -> bytes:
         """Return one file's content."""
         return self._tree.read(self._prefix + path)
+
+    def place(self, path: str) -> str | None:
+        """Return where one file lies."""
+        return self._tree.place(self._prefix + path)
 
     def close(self) -> None:
         """Close the tree underneath."""

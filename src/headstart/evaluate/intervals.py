@@ -2,13 +2,13 @@
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from headstart._util.seeding import generator
 from headstart.types import Score
 
 RESAMPLES = 2000
-Z95 = float(stats.norm.ppf(0.975))
+Z95 = float(special.ndtri(0.975))
 
 _DRAWS_AT_ONCE = 1 << 18  # the counts of one slice of resamples stay in the processor's cache
 
@@ -30,7 +30,8 @@ def wilson(successes: int, n: int) -> Score:
 
     Source: Wilson 1927; recommended for all n by Brown, Cai, DasGupta 2001.
     """
-    return _share(successes, n, "wilson")
+    _check_share(successes, n)
+    return Score(successes / n, *wilson_ends(successes / n, n), n)
 
 
 def clopper_pearson(successes: int, n: int) -> Score:
@@ -51,14 +52,17 @@ def clopper_pearson(successes: int, n: int) -> Score:
 
     Source: Clopper, Pearson 1934.
     """
-    return _share(successes, n, "exact")
+    _check_share(successes, n)
+    # The ends at which P(B >= k) and P(B <= k), B binomial (n, end), are 2.5%: quantiles of beta
+    # distributions.
+    low = special.betaincinv(successes, n - successes + 1, 0.025) if successes > 0 else 0.0
+    high = special.betaincinv(successes + 1, n - successes, 0.975) if successes < n else 1.0
+    return Score(successes / n, float(low), float(high), n)
 
 
-def _share(successes: int, n: int, method: str) -> Score:
+def _check_share(successes: int, n: int) -> None:
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"expected 0 <= successes <= n and n >= 1, got {successes} of {n}")
-    interval = stats.binomtest(successes, n).proportion_ci(0.95, method=method)
-    return Score(successes / n, float(interval.low), float(interval.high), n)
 
 
 def wilson_ends(share: float, n: float) -> tuple[float, float]:
@@ -210,7 +214,7 @@ def bca_ends(
     below = (ordered < values - width).sum(axis=0)
     share = (below + (ordered <= values + width).sum(axis=0)) / (2 * count)
     half = 0.5 / count
-    z0 = stats.norm.ppf(np.clip(share, half, 1 - half))
+    z0 = special.ndtri(np.clip(share, half, 1 - half))
     ends = []
     for z in (-Z95, Z95):
         moved = z0 + (z0 + z) / np.maximum(1 - accelerations * (z0 + z), 0.1)
@@ -224,7 +228,7 @@ def bca_ends(
 def _quantiles(ordered: _Floats, z: _Floats) -> _Floats:
     """Return the quantile Φ(z) of each sorted column: [resamples, k], [k] -> [k]."""
     count, columns = ordered.shape[0], np.arange(ordered.shape[1])
-    share = stats.norm.cdf(z)
+    share = special.ndtr(z)
     place = share * (count - 1)
     under = np.floor(place).astype(np.int64)
     over = np.minimum(under + 1, count - 1)
@@ -261,9 +265,9 @@ def bca_p(value: float, resampled: _Floats, acceleration_: float) -> float:
     def score(cut: float) -> float:
         width = 1e-12 * max(abs(cut), float(np.abs(resampled).max()))
         below = (resampled < cut - width).sum() + (resampled <= cut + width).sum()
-        return float(stats.norm.ppf(np.clip(below / (2 * count), 0.5 / count, 1 - 0.5 / count)))
+        return float(special.ndtri(np.clip(below / (2 * count), 0.5 / count, 1 - 0.5 / count)))
 
     z0, w = score(value), score(0.0)
     apart = w - z0
     z = apart / max(1 + acceleration_ * apart, 0.1) - z0
-    return float(max(1 / count, min(1.0, 2 * stats.norm.sf(abs(z)))))
+    return float(max(1 / count, min(1.0, 2 * special.ndtr(-abs(z)))))

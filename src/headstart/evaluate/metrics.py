@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import confusion_matrix
 
 from headstart.evaluate.auc import auc_macro
 from headstart.evaluate.intervals import bca_mean, wilson
@@ -71,9 +70,7 @@ def evaluate_classification(
     if not np.isfinite(probabilities).all():
         raise ValueError("expected finite probabilities, got NaN or infinity")
     predicted = probabilities.argmax(axis=1)
-    counts: IntArray = confusion_matrix(labels, predicted, labels=np.arange(len(classes))).astype(
-        np.int64
-    )
+    counts = confusion_matrix(labels, predicted, len(classes))
     own = np.clip(probabilities[np.arange(n), labels].astype(np.float64), 1e-12, 1.0)
     resampled = resample(counts, seed)
     precision, recall, f1 = macro_scores(counts, resampled)
@@ -88,6 +85,21 @@ def evaluate_classification(
     if auc is not None:
         scores["auc_macro"] = auc
     return Evaluation(scores, _class_rows(classes, class_f1(counts, resampled), counts), counts)
+
+
+def confusion_matrix(labels: IntArray, predicted: IntArray, classes: int) -> IntArray:
+    """Count how many samples of each class were called what.
+
+    Args:
+        labels: True class indices, int64, shape [n], from 0 and below `classes`.
+        predicted: What they were called, likewise.
+        classes: How many there are.
+
+    Returns:
+        Counts, rows true and columns predicted, int64, shape [classes, classes].
+    """
+    cells = np.bincount(labels * classes + predicted, minlength=classes * classes)
+    return cells.astype(np.int64).reshape(classes, classes)
 
 
 def _class_rows(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from headstart.types import FloatArray
 
@@ -217,6 +216,8 @@ def latency(seconds: npt.NDArray[np.float64], batch_size: int) -> Latency:
 
     Source: the interval is that of Conover, Practical Nonparametric Statistics (3rd ed. 1999), 3.2.
     """
+    from scipy import stats  # takes 0.4 s to import: not for whoever measures no latency
+
     n = len(seconds)
     if n == 0 or batch_size < 1:
         raise ValueError(f"expected calls of at least one sample, got {n} of {batch_size}")

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, stats
+from scipy import optimize
 
 from headstart.evaluate.neighbours import nearest
 from headstart.types import FloatArray, IntArray
@@ -219,6 +219,8 @@ def rank_correlation(
     n = len(a)
     if n < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return RankCorrelation(None, None, n)
+    from scipy import stats  # takes 0.4 s to import: not for whoever compares no ranks
+
     test = stats.kendalltau if method == "kendall" else stats.spearmanr
     found = test(a, b)
     p = float(found.pvalue) if n > _FEW else _exact_p(a, b, method)
@@ -237,6 +239,8 @@ def kendall(a: Floats, b: Floats) -> RankCorrelation:
 
 def _exact_p(a: Floats, b: Floats, method: Literal["spearman", "kendall"]) -> float:
     """Return the share of all orders of b that agree or disagree with a as much, ties and all."""
+    from scipy import stats
+
     orders = np.array(list(itertools.permutations(range(len(a)))))
     x, y = stats.rankdata(a), stats.rankdata(b)
     # Both coefficients are, up to a factor that the order does not change, sums of products.

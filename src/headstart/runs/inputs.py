@@ -145,7 +145,13 @@ def build_dataset(
     )
     if config.exclude_classes:
         source = without_classes(source, config.exclude_classes)
-    preflight = scan(source, workers=workers, progress=progress, cache_dir=cache / "scans")
+    preflight = scan(
+        source,
+        workers=workers,
+        progress=progress,
+        cache_dir=cache / "scans",
+        trust_times=config.trust_mtime if isinstance(config, schema.PathData) else True,
+    )
     split = config.split
     return prepare(
         source,
