@@ -1,124 +1,94 @@
-"""`make bench`: what caching, engines and batched sweeps gain on this machine.
+"""`make bench`: Headstart against what people use today, on this machine, in one run.
 
-Every ratio is of two things timed alternately in this one run, the median of the repeats. Weights
-are random where only time counts. The results' equality is the business of the tests.
+    python -m benchmarks [--rows frozen,sweep] [--resume] [--full] [--data FOLDER]
+
+Writes benchmarks/RESULTS.md, prints the table, and ends with status 1 where a row misses its
+target.
 """
 
-import statistics
-import tempfile
+import argparse
+import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import torch
+from benchmarks import results
+from benchmarks.rows import GROUPS
+from benchmarks.rows.group import Setting
+from headstart._util.devices import usable_cores
 
-from benchmarks.stages import last_stage
-from benchmarks.texts import made, texts_by_length
-from headstart._util.devices import cpu_model, usable_cores
-from headstart.backbones.registry import load_backbone
-from headstart.features.choose import Job, choose_engine
-from headstart.heads import HeadSpec, build_head
-from headstart.train import (
-    ArrayFeatures,
-    CachedSource,
-    Hyperparameters,
-    ScheduleSpec,
-    TrainPlan,
-    build_optimizer,
-    drain,
-    fit,
-)
-
-REPEATS = 3
-CPU = torch.device("cpu")
+HERE = Path(__file__).parent
 
 
-def interleaved(first: Callable[[], object], second: Callable[[], object]) -> tuple[float, float]:
-    """Return the median seconds of two things, run in turn."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(REPEATS):
-        for work, seconds in zip((first, second), times, strict=True):
-            start = time.perf_counter()
-            work()
-            seconds.append(time.perf_counter() - start)
-    return statistics.median(times[0]), statistics.median(times[1])
+def main() -> int:
+    """Measure, write, print."""
+    names = [group.name for group in GROUPS]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rows", default=",".join(names), help="groups, by comma: %(default)s")
+    parser.add_argument("--resume", action="store_true", help="keep what the same code measured")
+    parser.add_argument("--full", action="store_true", help="all epochs of everybody")
+    parser.add_argument("--data", type=Path, help="a folder of photographs for each class")
+    parser.add_argument("--reviews", type=Path, help="a folder of texts for each of two classes")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--photos", type=int, default=1000)
+    given = parser.parse_args()
+    wanted = given.rows.split(",")
+    if unknown := sorted(set(wanted) - set(names)):
+        parser.error(f"--rows: unknown: {', '.join(unknown)}; there are {', '.join(names)}")
+    start = time.perf_counter()
+    group_now = ""
+
+    def tell(text: str) -> None:
+        minutes, seconds = divmod(int(time.perf_counter() - start), 60)
+        print(f"{minutes:3d}:{seconds:02d}  {group_now}: {text}", flush=True)
+
+    work = HERE / ".work"
+    setting = Setting(
+        work=work,
+        data=None if given.data is None else given.data.resolve(),
+        reviews=None if given.reviews is None else given.reviews.resolve(),
+        repeats=given.repeats,
+        threads=given.threads,
+        full=given.full,
+        photos=given.photos,
+        tell=tell,
+    )
+    for group in GROUPS:
+        group_now = group.name
+        if group.name not in wanted:
+            continue
+        if given.resume and results.current(results.read(work / "rows", group.name), setting):
+            tell("measured before, by the same code")
+            continue
+        tell(f"about {group.minutes:g} minutes")
+        try:
+            results.write(results.measured_now(group, setting), work / "rows")
+        except Exception as error:  # whatever one group fails of, the others are measured
+            tell(f"failed: {type(error).__name__}: {error}")
+            (work / "rows" / f"{group.name}.json").unlink(missing_ok=True)
+    return report(work / "rows")
 
 
-def sweep_against_singles() -> str:
-    """Nine members, 50 epochs, 1,000 samples of 1,280 features, as one batch and one by one."""
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(1000, 1280)).astype(np.float32)
-    labels = rng.integers(0, 5, 1000)
-    splits = {"train": np.arange(800), "val": np.arange(800, 1000)}
-    members = [
-        Hyperparameters(learning_rate=rate, momentum=momentum)
-        for rate in (0.1, 0.01, 0.001)
-        for momentum in (0.0, 0.5, 0.9)
+def report(folder: Path) -> int:
+    """Write the page of all groups that are there; return the status."""
+    measured = [results.read(folder, group.name) for group in GROUPS]
+    there = [one for one in measured if one is not None]
+    found = [
+        group.findings(one.repeats, one.about)
+        for group, one in zip(GROUPS, measured, strict=True)
+        if one is not None
     ]
-
-    def train(some: list[Hyperparameters]) -> None:
-        seeds = [0] * len(some)
-        source = CachedSource(
-            ArrayFeatures(features), labels, splits, seeds=seeds, batch_size=32, device=CPU
-        )
-        head = build_head(HeadSpec(), 1280, 5, seeds)
-        optimizer = build_optimizer("sgd", list(head.parameters()), some)
-        rates = tuple(m.learning_rate for m in some)
-        drain(fit(head, optimizer, source, TrainPlan(50, ScheduleSpec(), rates)))
-
-    batch, singles = interleaved(
-        lambda: train(members), lambda: [train([member]) for member in members]
-    )
-    return f"| sweep of 9 as one batch, against 9 runs of the same loop | {singles / batch:.1f}× |"
-
-
-def engine_against_torch(name: str) -> str:
-    """The engine that `auto` chooses, against eager torch's faster memory layout at batch 32."""
-    backbone = load_backbone(name, weights="random")
-    cut = backbone.stages[-1]
-    spec = backbone.input_spec
-    x = np.random.default_rng(0).normal(size=(32, 3, spec.height, spec.width)).astype(np.float32)
-    with tempfile.TemporaryDirectory() as folder:
-        job = Job(
-            backbone=backbone,
-            cut=cut,
-            network=backbone.digest(cut),
-            device=CPU,
-            images=10_000,
-            graphs=Path(folder) / "graphs",
-            memory=Path(folder) / "engines",
-        )
-        engine = choose_engine(job, x).engine
-        prefix = backbone.prefix(cut)
-        contiguous = torch.from_numpy(x)
-        layouts = (contiguous, contiguous.contiguous(memory_format=torch.channels_last))
-
-        def eager(batch: torch.Tensor) -> float:
-            start = time.perf_counter()
-            with torch.inference_mode():
-                prefix(batch)
-            return time.perf_counter() - start
-
-        eager(layouts[0])
-        best = min(layouts, key=eager)
-        fast, slow = interleaved(lambda: engine.run(x), lambda: eager(best))
-    return (
-        f"| frozen forward pass of {name}: {engine.name} against eager torch | {slow / fast:.1f}× |"
-    )
-
-
-def main() -> None:
-    """Measure and print a table."""
-    print(f"{cpu_model()}, {usable_cores()} cores, torch {torch.__version__}\n")
-    print("| what | ratio |\n|---|---|")
-    print(sweep_against_singles(), flush=True)
-    for name in ("timm/mobilenetv2_100", "timm/tf_efficientnet_lite0", "timm/resnet50"):
-        print(engine_against_torch(name), flush=True)
-    print(last_stage("packaged/efficientnet-lite0", "pretrained", 600), flush=True)
-    print(last_stage("timm/vgg16", "random", 400), flush=True)
-    print(texts_by_length(made(300)), flush=True)
+    (HERE / "RESULTS.md").write_text(results.page(there, found))
+    rows = [row for one in found for row in one.rows]
+    print("\n" + results.table(rows))
+    missed = results.misses(rows)
+    missed += [
+        f"{g.name}: not measured" for g, m in zip(GROUPS, measured, strict=True) if m is None
+    ]
+    for sentence in missed:
+        print(f"missed: {sentence}", file=sys.stderr)
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

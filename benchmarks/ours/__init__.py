@@ -1,0 +1,1 @@
+"""The same work by Headstart, each in a fresh process."""
