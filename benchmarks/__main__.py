@@ -1,6 +1,6 @@
 """`make bench`: Headstart against what people use today, on this machine, in one run.
 
-    python -m benchmarks [--rows frozen,sweep] [--resume] [--full] [--data FOLDER]
+    python -m benchmarks [--rows frozen,sweep,growth] [--resume] [--full] [--data FOLDER]
 
 Writes benchmarks/RESULTS.md, prints the table, and ends with status 1 where a row misses its
 target.
@@ -12,16 +12,18 @@ import time
 from pathlib import Path
 
 from benchmarks import results
+from benchmarks.growth import PLOTS, growth
 from benchmarks.rows import GROUPS
 from benchmarks.rows.group import Setting
 from headstart._util.devices import usable_cores
 
 HERE = Path(__file__).parent
+GROWTH = "growth"
 
 
 def main() -> int:
     """Measure, write, print."""
-    names = [group.name for group in GROUPS]
+    names = [*(group.name for group in GROUPS), GROWTH]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rows", default=",".join(names), help="groups, by comma: %(default)s")
     parser.add_argument("--resume", action="store_true", help="keep what the same code measured")
@@ -66,6 +68,10 @@ def main() -> int:
         except Exception as error:  # whatever one group fails of, the others are measured
             tell(f"failed: {type(error).__name__}: {error}")
             (work / "rows" / f"{group.name}.json").unlink(missing_ok=True)
+    if GROWTH in wanted:
+        group_now = GROWTH
+        tell("about 5 minutes")
+        growth(PLOTS)
     return report(work / "rows")
 
 

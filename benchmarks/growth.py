@@ -40,6 +40,7 @@ from headstart.train import (
 )
 
 CPU = torch.device("cpu")
+PLOTS = Path(__file__).parent / "plots"
 PICTURES = (100, 316, 1_000, 3_162, 10_000, 31_623, 100_000)
 CLASSES = (2, 5, 10, 30, 100, 300, 1_000)
 MEMBERS = (1, 2, 4, 9, 16, 32, 64, 128, 256)
@@ -204,9 +205,27 @@ def growth(folder: Path) -> list[Curve]:
     return curves
 
 
+def section(folder: Path) -> str:
+    """Return what a page says of the curves in a folder; nothing where there are none."""
+    try:
+        curves = [Curve(**one) for one in json.loads((folder / "growth.json").read_text())]
+    except OSError:
+        return ""
+    lines = [
+        "## How the cost grows\n",
+        f"![Seconds against sizes, on logarithmic axes]({folder.name}/growth.svg)\n",
+        "| what | from | to | exponent of the upper half |",
+        "|---|---|---|---|",
+    ]
+    for curve in curves:
+        ends = [f"{curve.values[at]:,} {curve.size}: {curve.seconds[at]:.3g} s" for at in (0, -1)]
+        lines.append(f"| {curve.title} | {ends[0]} | {ends[1]} | {curve.exponent:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Measure, and print a line for each curve."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "plots"
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else PLOTS
     for curve in growth(folder):
         ends = f"{curve.values[0]:,} to {curve.values[-1]:,} {curve.size}"
         print(

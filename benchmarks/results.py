@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.contest import Repeat
 from benchmarks.environments import ROOT
+from benchmarks.growth import PLOTS, section
 from benchmarks.rows.group import Group, Setting
 from benchmarks.table import Accuracy, Findings, Row, agree, shown, span
 from headstart._util.devices import cpu_model, usable_cores
@@ -145,8 +146,8 @@ def read(folder: Path, group: str) -> Measured | None:
 def commit() -> str:
     """Return the commit of the checkout, with a digest of what was changed since."""
     head = _git("rev-parse", "--short=12", "HEAD").strip() or "unknown"
-    # The page itself is written by a run that may be gone on with.
-    changes = _git("diff", "HEAD", "--", ".", ":!benchmarks/RESULTS.md")
+    # The page itself and its plots are written by a run that may be gone on with.
+    changes = _git("diff", "HEAD", "--", ".", ":!benchmarks/RESULTS.md", ":!benchmarks/plots")
     return f"{head}+{digest_bytes(changes.encode())[:8]}" if changes else head
 
 
@@ -173,6 +174,7 @@ def page(measured: Sequence[Measured], found: Sequence[Findings]) -> str:
         "## The table\n",
         table(rows),
         *_details(rows),
+        section(PLOTS),
         "## Accuracy\n",
         accuracy_table([one.accuracies for one in found]),
         _COUNTED + _MEASURED_EPOCHS.format(how=_epochs(measured, found)),

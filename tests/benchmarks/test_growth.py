@@ -1,13 +1,15 @@
 """The curves of `make bench`: the exponent is that of the data, the pictures are all different."""
 
 import io
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.growth import Made, draw, fitted
+from benchmarks.growth import Made, draw, fitted, section
 from benchmarks.photos import HEIGHT, WIDTH, make_photos
 
 
@@ -57,3 +59,12 @@ def test_photographs_are_made_once_balanced_and_reproducible(tmp_path: Path) -> 
 def opened(file: Path | io.BytesIO) -> np.ndarray:
     with Image.open(file) as image:
         return np.asarray(image)
+
+
+def test_the_page_names_each_curve_and_nothing_where_none_was_measured(tmp_path: Path) -> None:
+    assert section(tmp_path) == ""
+    curve = fitted("features extracted", "pictures", [10, 100, 1_000], [0.1, 1.0, 10.0])
+    (tmp_path / "growth.json").write_text(json.dumps([asdict(curve)]))
+    said = section(tmp_path)
+    assert "| features extracted | 10 pictures: 0.1 s | 1,000 pictures: 10 s | 1.00 |" in said
+    assert f"({tmp_path.name}/growth.svg)" in said
