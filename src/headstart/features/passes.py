@@ -3,8 +3,10 @@
 Each pass yields digests and rows; it does not know where they are kept.
 """
 
+import itertools
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
@@ -93,17 +95,61 @@ def computed(
         view=request.key.view,
         fitted=request.fitted,
     )
+    begun = itertools.count(0, step)
+
+    def run(batch: FloatArray) -> FloatArray:
+        start = next(begun)
+        some = positions[start : start + len(batch)]
+        return _run(engine, batch, request, [images.names[position] for position in some])
+
     start = 0
     with (
         closing(loaded) as batches,
+        closing(run_ahead(run, batches)) as results,
         progress.task("extracting", len(missing), noun(request)) as task,
     ):
-        for batch in batches:
-            stop = start + len(batch)
-            names = [images.names[position] for position in positions[start:stop]]
-            yield digests[start:stop], _run(engine, batch, request, names)
-            task.advance(len(batch))
+        for rows in results:
+            stop = start + len(rows)
+            yield digests[start:stop], rows
+            task.advance(len(rows))
             start = stop
+
+
+def run_ahead(
+    run: Callable[[FloatArray], FloatArray], batches: Iterable[FloatArray]
+) -> Generator[FloatArray, None, None]:
+    """Yield `run(batch)` of each, and compute one while the caller deals with the one before.
+
+    Args:
+        run: Called in one other thread, in the order of the batches.
+        batches: What it is called with.
+
+    Yields:
+        The results, in order. An error comes after all results from before it.
+    """
+    failed: Exception | None = None
+    before: Future[FloatArray] | None = None
+    pool = ThreadPoolExecutor(1, thread_name_prefix="headstart-ahead")
+    try:
+        source = iter(batches)
+        while True:
+            try:
+                batch = next(source)
+            except StopIteration:
+                break
+            except Exception as error:
+                failed = error
+                break
+            result = pool.submit(run, batch)
+            if before is not None:
+                yield before.result()
+            before = result
+        if before is not None:
+            yield before.result()
+        if failed is not None:
+            raise failed
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def replayed(
