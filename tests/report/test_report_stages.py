@@ -12,7 +12,7 @@ import pytest
 import report_stages
 from report_makers import changed, plots, read, tables
 
-from headstart.report import build_view, figures
+from headstart.report import build_view, figures, stage_tables
 from headstart.report.records import Advice, Facts, Figure
 from headstart.types import StepRecord
 
@@ -58,6 +58,25 @@ def test_each_stage_is_a_row_with_its_own_figures(run_folder: Make) -> None:
             f"{stage['wall_seconds']:.1f}",
             f"{stage['disk_bytes'] / 1e6:.1f}",
         )
+
+
+def test_what_steps_compute_in_is_said_where_it_is_not_float32(run_folder: Make) -> None:
+    results = read(run_folder("staged"))
+    stages = [s for model in results["models"] for s in model["stages"]]
+    for stage in stages:
+        stage |= {"precision": "float32", "compiled": False}
+
+    def column() -> list[str] | None:
+        table = stage_tables.stages(results)
+        assert table is not None
+        titles = [c.title for c in table.columns]
+        if "Steps in" not in titles:
+            return None
+        return [row.cells[titles.index("Steps in")] for row in table.rows]
+
+    assert column() is None
+    stages[1] |= {"precision": "bfloat16", "compiled": True}
+    assert column() == ["float32", "bfloat16, compiled", *["float32"] * (len(stages) - 2)]
 
 
 def test_training_accuracy_stands_beside_the_others(run_folder: Make) -> None:

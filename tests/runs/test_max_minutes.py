@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
 from headstart import RunResult, run
@@ -55,6 +56,7 @@ def test_minutes_have_sixty_seconds() -> None:
     rows = np.arange(1)
     (stage,) = build.stages_of(part)
     assert build.train_plan(part, [part], dataset, rows).max_seconds == 30
-    assert build.stage_plan(stage, 0, part, dataset, rows).max_seconds == 30
+    where = {"device": torch.device("cpu"), "deep": True, "fixed": True}
+    assert build.stage_plan(stage, 0, part, dataset, rows, **where).max_seconds == 30
     with pytest.raises(ValidationError, match="greater than 0"):
         schema.ModelPart.model_validate({"kind": "model", "max_minutes": 0})

@@ -9,7 +9,20 @@ from torch import Tensor
 from train_tools import CLASSES, CPU, SPEC, Pictures, tiny_network
 
 from headstart.data.loader import load_batches
-from headstart.train import ArrayFeatures, CachedSource, FeatureSource, Mixing, StandardSource
+from headstart.heads import HeadSpec, build_head
+from headstart.train import (
+    ArrayFeatures,
+    CachedSource,
+    FeatureSource,
+    Hyperparameters,
+    Mixing,
+    ScheduleSpec,
+    StandardSource,
+    TrainPlan,
+    build_optimizer,
+    drain,
+    fit,
+)
 from headstart.train.order import epoch_order
 from headstart.types import Augmentation, View
 
@@ -59,6 +72,22 @@ def standard(seed: int = 0, views: int | None = None, **options) -> StandardSour
         views=views,
         **fields,
     )
+
+
+def test_a_network_that_computes_each_batch_has_all_threads() -> None:
+    source = standard(flat=True)
+    found: list[int] = []
+    source._prefix.register_forward_hook(lambda *_: found.append(torch.get_num_threads()))
+    head = build_head(HeadSpec(), 64, CLASSES, [0])
+    optimizer = build_optimizer("sgd", list(head.parameters()), [Hyperparameters(0.1)])
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        drain(fit(head, optimizer, source, TrainPlan(2, ScheduleSpec(), (0.1,))))
+    finally:
+        torch.set_num_threads(before)
+    assert set(found) == {2}
+    assert len(found) > 8
 
 
 def same(a: Pairs, b: Pairs) -> bool:

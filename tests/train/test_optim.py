@@ -133,6 +133,30 @@ def test_what_lies_with_channels_last_is_updated_as_what_does_not() -> None:
             assert torch.equal(a, b), (kind, name)
 
 
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_a_gradient_that_lies_otherwise_than_its_parameter_is_read_by_its_axes(kind: str) -> None:
+    shape = (3, 5, 2, 4)
+    draw = torch.Generator().manual_seed(1)
+    weights, gradient = torch.randn(2, *shape, generator=draw).unbind()
+    last, rows = torch.channels_last, torch.contiguous_format
+    found = []
+    for layout, lies in ((rows, rows), (rows, last), (last, rows), (last, last)):
+        p = nn.Parameter(weights.clone(memory_format=layout))
+        groups = [ParameterGroup("a", (p,), 0.1)]
+        optimizer = build_grouped_optimizer(kind, groups, Hyperparameters(0.1))
+        p.grad = gradient.clone(memory_format=lies)
+        optimizer.step(1.0)
+        found.append(p.detach())
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=0, atol=0)
+    turned = nn.Parameter(torch.zeros(4, 4))
+    turned.grad = torch.arange(16.0).view(4, 4).T
+    build_grouped_optimizer(
+        "sgd", [ParameterGroup("a", (turned,), 1.0)], Hyperparameters(1.0)
+    ).step(1.0)
+    assert torch.equal(turned.detach(), -turned.grad)
+
+
 def test_a_parameter_in_two_groups_is_an_error() -> None:
     twice = nn.Parameter(torch.zeros(2))
     groups = [ParameterGroup(name, (twice,), 0.1) for name in ("a", "b")]

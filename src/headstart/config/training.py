@@ -210,8 +210,9 @@ class StageConfig(Strict):
     """Scale the gradients down where their norm is above this."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Keep a running average of the weights, of this decay per step, and use it."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What the forward pass of the training steps computes in; weights stay float32."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """What the forward pass of the training steps computes in; weights stay float32. auto: bfloat16
+    on a GPU that computes in it, where stages of the backbone are trained; else float32."""
     features: Literal["auto", "stored", "recomputed"] = "auto"
     """What the frozen part computes: stored once, or recomputed at every step; auto: what is
     faster and fits on the disk."""

@@ -67,6 +67,8 @@ def stages(results: JsonDict) -> Table | None:
         (Column("run", "right", "Epochs"), [count(s.get("epochs")) for s in found]),
         (Column("kept", "right", "Epochs"), [count(s.get("best_epoch")) for s in found]),
     ]
+    if any(_steps(s) != "float32" for s in found):
+        columns.append((Column("Steps in"), [_steps(s) for s in found]))
     for head, key in (("trained", "parameters_trainable"), ("frozen", "parameters_frozen")):
         columns.append((Column(head, "right", "Parameters"), [count(s.get(key)) for s in found]))
     return Table(
@@ -82,6 +84,10 @@ def stages(results: JsonDict) -> Table | None:
 def _cut(stage: Mapping[str, Any]) -> str:
     cut = stage.get("cut")
     return "nothing" if cut == "input" else str(cut or MISSING)
+
+
+def _steps(stage: Mapping[str, Any]) -> str:
+    return f"{stage.get('precision', 'float32')}{', compiled' * bool(stage.get('compiled'))}"
 
 
 def _rate(stage: Mapping[str, Any]) -> str:

@@ -5,11 +5,19 @@ import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 
 from headstart.config import schema
 from headstart.data.dataset import Dataset
 from headstart.heads import BatchedHead, HeadSpec, build_head
-from headstart.train import EarlyStopping, Hyperparameters, ScheduleSpec, TrainPlan
+from headstart.train import (
+    EarlyStopping,
+    Hyperparameters,
+    ScheduleSpec,
+    TrainPlan,
+    pays_to_compile,
+    step_precision,
+)
 from headstart.types import Augmentation, IntArray
 
 
@@ -141,6 +149,10 @@ def stage_plan(
     part: schema.TrainedPart,
     dataset: Dataset,
     train: IntArray,
+    *,
+    device: torch.device,
+    deep: bool,
+    fixed: bool,
 ) -> TrainPlan:
     """Return what the loop shall do in one stage.
 
@@ -150,15 +162,20 @@ def stage_plan(
         part: The part.
         dataset: The data.
         train: Positions of the training split.
+        device: Where torch computes.
+        deep: Whether a stage of the backbone is trained, and not the head alone.
+        fixed: Whether all samples have one shape.
 
     Returns:
         The plan of one member.
     """
     assert stage.epochs is not None
+    assert stage.batch_size is not None
     assert stage.schedule is not None
     assert stage.loss is not None
     assert stage.optimizer is not None
     assert stage.keep is not None
+    steps = stage.epochs * -(-len(train) // stage.batch_size)
     return TrainPlan(
         epochs=stage.epochs,
         schedule=ScheduleSpec(**stage.schedule.model_dump()),
@@ -172,7 +189,8 @@ def stage_plan(
         micro_batch_size=stage.micro_batch_size,
         clip_norm=stage.clip_norm,
         ema=stage.ema,
-        precision=stage.precision,
+        precision=step_precision(stage.precision, device, deep=deep),
+        compiled=deep and pays_to_compile(device, steps, fixed=fixed),
         goal=dataset.goal,
         record_steps=part.record_steps,
         max_seconds=_seconds(part.max_minutes),

@@ -109,6 +109,7 @@ def _tuned(tuning: Tuning, noun: Noun) -> dict[str, Any]:
             "weight_decay_on": "weights",
         },
         "schedule": {"kind": "cosine" if pictures else "linear", "warmup_epochs": 0.2},
+        "precision": tuning.precision,
     }
     if pictures:
         stage["loss"] = {"label_smoothing": 0.1}
@@ -117,8 +118,6 @@ def _tuned(tuning: Tuning, noun: Noun) -> dict[str, Any]:
         stage["augmentation"] = {"flip": True, "crop": 0.6}
         if tuning.trainable != "all":
             stage["augmentation"]["views"] = 2
-    if tuning.precision != "float32":
-        stage["precision"] = tuning.precision
     return {
         "kind": "model",
         "title": "Fine-tuned",

@@ -65,6 +65,8 @@ class StageReport:
         extracted: Pictures that went through the frozen part for it.
         reused: Pictures whose features were there already.
         engine: What computed the features.
+        precision: What the forward pass of its training steps computed in.
+        compiled: Whether that pass ran through torch's compiler.
     """
 
     name: str
@@ -84,6 +86,8 @@ class StageReport:
     extracted: int
     reused: int
     engine: str
+    precision: str = "float32"
+    compiled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

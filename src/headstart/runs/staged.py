@@ -38,7 +38,7 @@ from headstart.train import (
     cut_for,
     rates_of,
 )
-from headstart.types import IntArray, StepRecord
+from headstart.types import InputSpec, IntArray, StepRecord
 
 
 def cuts_of(part: schema.TrainedPart, backbone: Backbone, head_cut: str) -> tuple[StageCut, ...]:
@@ -238,7 +238,14 @@ class _Staged:
         with guard_frozen(frozen, f"what {self.label} does not train"):
             source, extraction = self.features.source(stage, stages)
             plan = build.stage_plan(
-                config, stage.index, self.part, bench.dataset, self.splits["train"]
+                config,
+                stage.index,
+                self.part,
+                bench.dataset,
+                self.splits["train"],
+                device=bench.device,
+                deep=bool(stage.what.trained),
+                fixed=isinstance(self.backbone.input_spec, InputSpec),
             )
             records, outcomes, earlier = train(
                 f"{self.label}, {stage.name}",
@@ -273,6 +280,8 @@ class _Staged:
             extracted=extraction.extracted,
             reused=extraction.reused,
             engine=extraction.engine,
+            precision=plan.precision,
+            compiled=plan.compiled,
         )
         return (source, tail, outcomes[0]), records, report
 

@@ -10,6 +10,7 @@ plan        what the loop is told
 loop        the loop: yields one record per member, epoch and split
 keeper      who is best so far, who has stopped
 autograd    losses and gradients of any model
+acceleration  what its steps do on a GPU besides: bfloat16, compiling
 linear      the same of linear heads in closed form
 figures     losses, right answers and probabilities of logits
 gradients   loss scaling, clipping, averaging of weights
@@ -17,6 +18,7 @@ checkpoint  a training in progress as two files
 stages      what a stage trains, and where the network is cut for it
 """
 
+from headstart.train.acceleration import pays_to_compile, step_precision
 from headstart.train.checkpoint import Checkpoint, CheckpointFolder
 from headstart.train.figures import evaluate, predict_probabilities, predict_split
 from headstart.train.keeper import EarlyStopping, Outcome
@@ -69,8 +71,10 @@ __all__ = [
     "evaluate",
     "fit",
     "learning_rate_factor",
+    "pays_to_compile",
     "predict_probabilities",
     "predict_split",
     "rates_of",
+    "step_precision",
     "token_nll",
 ]

@@ -5,6 +5,7 @@ import contextlib
 import torch
 from torch import Tensor, nn
 
+from headstart._util.compiling import Compiled
 from headstart.train.figures import (
     batch_size,
     count_right,
@@ -29,7 +30,8 @@ class AutogradGradients:
             plan: The loss, the precision, and how many samples are in memory at once.
             scale: What the loss is multiplied by.
         """
-        self._model, self._plan, self._scale = model, plan, scale
+        self._forward = Compiled(model) if plan.compiled else model
+        self._plan, self._scale = plan, scale
         self._penalized = model if isinstance(model, Penalized) else None
         self._weight: Tensor | None = None
 
@@ -61,7 +63,7 @@ class AutogradGradients:
             one = z if size >= batch else z[piece]
             target = y if size >= batch else y[piece]
             with self._autocast(z.device):
-                logits = self._model(one)
+                logits = self._forward(one)
             logits = logits.float()
             if regression:
                 losses, hits = squared_sums(logits, target) / whole, no_answers(logits)

@@ -335,9 +335,9 @@ class _Grouped:
 
     def step(self, factor: float) -> None:
         for p, value in zip(self._parameters, self._values, strict=True):
-            if value is not p:
-                assert value.data_ptr() == p.data_ptr(), "a parameter has moved in memory"
-                value.grad = None if p.grad is None else _as_it_lies(p.grad, p)
+            assert value.data_ptr() == p.data_ptr(), "a parameter has moved in memory"
+            # Fused updates pair numbers by their places in memory, whatever the strides say.
+            value.grad = None if p.grad is None else _laid_like(_as_it_lies(p.grad, p), value)
         for group, rate in zip(self._torch.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
         self._torch.step()
@@ -364,6 +364,14 @@ class _Grouped:
             else:
                 kept = torch.empty_like(own).copy_(_as_it_lies(value, p))
             self._torch.state[own][name] = kept
+
+
+def _laid_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return a tensor, or a copy whose numbers lie in the order in memory that another's have."""
+    strides = zip(tensor.shape, tensor.stride(), like.stride(), strict=True)
+    if all(own == others for size, own, others in strides if size != 1):
+        return tensor
+    return torch.empty_like(like).copy_(tensor)
 
 
 def _channels_last(parameter: Tensor) -> bool:

@@ -33,6 +33,7 @@ class TrainPlan:
         clip_norm: Largest norm of a member's gradients, or None.
         ema: Decay of the running average of the weights, or None for none.
         precision: What the forward pass of training steps computes in.
+        compiled: Whether that forward pass runs through torch's compiler.
         goal: What the model is for: cross-entropy, or the squared error of one value.
         record_steps: Also record the mean training loss every so many optimiser steps; None: not.
         average_after: Epochs without a better validation loss after which the weights are averaged
@@ -55,6 +56,7 @@ class TrainPlan:
     clip_norm: float | None = None
     ema: float | None = None
     precision: Precision = "float32"
+    compiled: bool = False
     goal: Goal = "classification"
     record_steps: int | None = None
     average_after: int | None = None
