@@ -13,7 +13,9 @@ from tiny_backbone import TinyBackbone
 
 from headstart.errors import EngineError
 from headstart.features import choose as choose_module
-from headstart.features.choose import Choice, EngineTrial, Job, choose_engine, use_engine
+from headstart.features import trials as trials_module
+from headstart.features.choose import choose_engine, use_engine
+from headstart.features.trials import Choice, EngineTrial, Job
 
 CPU = torch.device("cpu")
 SAMPLES = np.linspace(-1, 1, 8 * 3 * 4 * 4, dtype=np.float32).reshape(8, 3, 4, 4)
@@ -24,13 +26,13 @@ class Fake:
 
     micro_batch = 4
 
-    def __init__(self, name: str, seconds: float, mistake: float = 0.0) -> None:
-        self.name, self.seconds, self.mistake = name, seconds, mistake
+    def __init__(self, name: str, seconds: float, mistake: float = 0.0, first: float = 0.0) -> None:
+        self.name, self.seconds, self.mistake, self.first = name, seconds, mistake, first
         self.calls = 0
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         self.calls += 1
-        time.sleep(self.seconds)
+        time.sleep(self.seconds + self.first * (self.calls == 1))
         out = batch.sum(axis=(2, 3))
         return (out + self.mistake * np.abs(out).max()).astype(np.float32)
 
@@ -64,7 +66,7 @@ Setup = Callable[..., tuple[Workshop, Job]]
 def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     def make(images: int = 10**6, **engines: Fake | Exception) -> tuple[Workshop, Job]:
         workshop = Workshop(**engines)
-        monkeypatch.setattr(choose_module, "build_engine", workshop)
+        monkeypatch.setattr(trials_module, "build_engine", workshop)
         backbone = TinyBackbone()
         job = Job(backbone, "pooled", "ab" * 32, CPU, images, tmp_path / "g", tmp_path / "e")
         return workshop, job
@@ -156,16 +158,24 @@ def test_what_cannot_win_is_not_timed_again(setup: Setup) -> None:
     engines = {"onnxruntime": Fake("onnxruntime", 0.005), "openvino": Fake("openvino", 0.012)}
     workshop, job = setup(**engines)
     assert choose_engine(job, SAMPLES).engine.name == "onnxruntime"
-    # Torch: what others are compared with, and once more warm. The others: compared, and raced.
-    calls = {name: engine.calls for name, engine in workshop.engines.items()}
-    assert calls == {"torch": 2, "onnxruntime": 2, "openvino": 1}
+    # Each: what is compared, and once more warm.
+    assert {engine.calls for engine in workshop.engines.values()} == {2}
+
+
+def test_an_engine_that_is_slow_at_first_is_not_dropped_for_it(setup: Setup) -> None:
+    engines = {
+        "onnxruntime": Fake("onnxruntime", 0.012),
+        "openvino": Fake("openvino", 0.004, first=0.1),
+    }
+    _, job = setup(**engines)
+    assert choose_engine(job, SAMPLES).engine.name == "openvino"
 
 
 def test_a_close_race_is_timed_until_it_is_settled(setup: Setup) -> None:
     engines = {"onnxruntime": Fake("onnxruntime", 0.0052), "openvino": Fake("openvino", 0.005)}
     _, job = setup(**engines)
     choose_engine(job, SAMPLES)
-    assert {engine.calls for engine in engines.values()} == {4}
+    assert {engine.calls for engine in engines.values()} == {5}
 
 
 def test_a_second_engine_is_not_built_for_what_the_first_does_soon(setup: Setup) -> None:
@@ -231,7 +241,7 @@ def test_a_remembered_engine_is_not_built_for_a_job_that_torch_does_sooner(setup
     assert workshop.built == ["torch"]
 
 
-@pytest.mark.parametrize("change", ["network", "cores", "version"])
+@pytest.mark.parametrize("change", ["network", "cores", "threads", "engines", "versions"])
 def test_another_network_or_machine_is_another_choice(
     setup: Setup, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -241,6 +251,10 @@ def test_another_network_or_machine_is_another_choice(
         job = Job(job.backbone, "pooled", "cd" * 32, CPU, job.images, job.graphs, job.memory)
     elif change == "cores":
         monkeypatch.setattr(choose_module, "usable_cores", lambda: 77)
+    elif change == "threads":
+        monkeypatch.setattr(choose_module, "cpu_threads", lambda: 77)
+    elif change == "engines":
+        monkeypatch.setattr(choose_module, "_ENGINES", 77)
     else:
         monkeypatch.setattr(choose_module.metadata, "version", lambda package: f"77 of {package}")
     workshop.built.clear()
@@ -259,7 +273,10 @@ def test_a_damaged_memory_is_forgotten(setup: Setup, text: str) -> None:
     assert len(workshop.built) == 3
 
 
-def test_on_another_device_than_the_cpu_torch_is_taken(setup: Setup) -> None:
+def test_on_another_device_than_the_cpu_torch_is_taken(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headstart.features.choose_compiled.can_compile", lambda _: False)
     workshop, job = setup()
     there = Job(job.backbone, "pooled", "", torch.device("cuda"), 10**6, job.graphs, job.memory)
     choice = choose_engine(there, SAMPLES)

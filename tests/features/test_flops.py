@@ -8,6 +8,7 @@ from headstart.backbones.base import example_input
 from headstart.backbones.registry import load_backbone
 from headstart.features import choose
 from headstart.features.flops import forward_flops, macs, matrix_flops_per_second
+from headstart.features.trials import Job
 from headstart.types import InputSpec
 
 
@@ -103,7 +104,7 @@ def test_no_other_engine_is_tried_where_torch_is_at_the_ceiling(
     import numpy as np
 
     backbone = load_backbone("headstart/resnet20", weights="random")
-    job = choose.Job(
+    job = Job(
         backbone=backbone,
         cut="pooled",
         network=backbone.digest("pooled"),
@@ -113,7 +114,7 @@ def test_no_other_engine_is_tried_where_torch_is_at_the_ceiling(
         memory=Path(str(tmp_path)) / "memory",
     )
     samples = np.zeros((8, 3, 32, 32), dtype=np.float32)
-    monkeypatch.setattr(choose, "_time", lambda _, samples: len(samples) / 1000)
+    monkeypatch.setattr(choose, "timed", lambda _, samples: len(samples) / 1000)
     monkeypatch.setattr(choose, "matrix_flops_per_second", lambda: 1.0)  # torch is far above it
     choice = choose.choose_engine(job, samples)
     assert choice.engine.name == "torch"

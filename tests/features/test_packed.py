@@ -145,6 +145,20 @@ def test_layers_of_berts_kind_are_packed_and_what_is_not_stays_as_it_is(tmp_path
     assert packed(scaled, 2) is scaled
 
 
+@pytest.mark.parametrize("start", ["input", "embeddings", "layer.0"])
+def test_attention_of_another_kind_is_left_alone_wherever_it_goes_on_from(
+    tmp_path: Path, start: str
+) -> None:
+    # As an attention that knows distances: the same where all tokens are, and not otherwise.
+    bert = network(tmp_path, "bert")
+    stages = frozen_copy(bert, "pooled", start)
+    for stage in stages:
+        if isinstance(stage, Layer):
+            query = stage.layer.attention.self.query
+            query.register_forward_hook(lambda *given: given[-1] - given[-1].mean(1, keepdim=True))
+    assert packed(stages, bert.shape(start)[-1]) is stages
+
+
 def test_only_what_reads_all_steps_at_once_takes_sequences_one_by_one(tmp_path: Path) -> None:
     options = SeriesOptions(channels=1, max_length=LONGEST, hidden=8)
     recurrent = load_backbone("headstart/gru", weights="random", series=options)

@@ -8,30 +8,30 @@ from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from headstart._util import files
 from headstart._util.devices import cpu_model, usable_cores
 from headstart._util.hashing import digest_json
-from headstart.backbones.base import INPUT, Backbone
 from headstart.errors import EngineError
-from headstart.features.engine import (
-    Engine,
-    EngineName,
-    build_engine,
-    installed,
-)
-from headstart.features.engine_graphs import lanes_for
+from headstart.features.choose_compiled import choose_compiled
+from headstart.features.engine import Engine, EngineName, installed
+from headstart.features.engine_graphs import weights_bytes
 from headstart.features.flops import forward_flops, matrix_flops_per_second
-from headstart.features.graph import graph_path
+from headstart.features.micro_batches import cpu_threads
+from headstart.features.trials import (
+    Choice,
+    EngineTrial,
+    Job,
+    agrees,
+    built,
+    compared,
+    timed,
+    use_torch,
+)
 from headstart.types import FloatArray, InputSpec, JsonDict
-
-TOLERANCE = 1e-3
-"""Largest difference from torch that an engine may have, relative to the largest feature."""
 
 _CANDIDATES: tuple[EngineName, ...] = ("onnxruntime", "openvino")  # what is built soonest, first
 _PACKAGES = ("torch", "numpy", "onnxruntime", "openvino")
+_ENGINES = 2  # one more when the engines compute in another way: what was measured is past then
 _REPEATS = 3
 _CLEAR = 1.25  # as many times as fast: no further repeat would say otherwise
 _TRIED_SECONDS = 0.5  # exporting and timing a small network
@@ -43,73 +43,9 @@ _LONG_RUN_SECONDS = 1.0
 _TRIAL_SECONDS = 2.0  # no further repeats after this
 
 
-@dataclass(frozen=True, slots=True)
-class EngineTrial:
-    """How one engine did.
-
-    Attributes:
-        name: The engine.
-        build_seconds: Time to make it ready, with imports and export where these were needed.
-        images_per_second: Speed without decoding; None where it was not timed.
-        max_relative_difference: Largest difference from torch's features divided by the largest
-            of torch's features; None where it was not compared.
-        chosen: Whether this engine was taken.
-        reason: Why it was, or was not.
-    """
-
-    name: EngineName
-    build_seconds: float
-    images_per_second: float | None
-    max_relative_difference: float | None
-    chosen: bool
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The engine to use, and what led to it.
-
-    Attributes:
-        engine: Ready to run.
-        trials: One per engine looked at; exactly one is marked as chosen.
-    """
-
-    engine: Engine
-    trials: tuple[EngineTrial, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What an engine is wanted for.
-
-    Attributes:
-        backbone: The network.
-        cut: Where it is cut.
-        network: The backbone's digest at the cut.
-        device: Where torch computes.
-        images: How many pictures are to be extracted.
-        graphs: Folder of exported graphs.
-        memory: Folder where choices are remembered, per machine and network.
-    """
-
-    backbone: Backbone
-    cut: str
-    network: str
-    device: torch.device
-    images: int
-    graphs: Path
-    memory: Path
-
-
 def trial_images() -> int:
     """Return how many pictures to try engines on; so few themselves are not worth a trial."""
     return min(4 * max(usable_cores(), 2), 128)  # work for every thread of every engine
-
-
-def use_torch(job: Job, reason: str) -> Choice:
-    """Build the torch engine without a trial."""
-    engine, trial = _build("torch", job)
-    return Choice(engine, (replace(trial, chosen=True, reason=reason),))
 
 
 def use_engine(name: EngineName, job: Job, samples: FloatArray) -> Choice:
@@ -129,18 +65,18 @@ def use_engine(name: EngineName, job: Job, samples: FloatArray) -> Choice:
     """
     if name == "torch":
         return use_torch(job, "asked for")
-    engine, trial = _build(name, job)
-    reference, _ = _build("torch", job)
+    engine, trial = built(name, job)
+    reference, _ = built("torch", job)
     expected = reference.run(samples)
     try:
-        trial = _compared(trial, engine.run(samples), expected)
+        trial = compared(trial, engine.run(samples), expected)
     except Exception as error:
         # A foreign library with its own errors.
         raise EngineError(
             f"the engine {name!r} fails on {job.backbone.name} at {job.cut} "
             f"({type(error).__name__}: {error}): choose the engine 'torch' or 'auto'"
         ) from error
-    if not _agrees(trial):
+    if not agrees(trial):
         raise EngineError(
             f"the engine {name!r} does not agree with torch: it {trial.reason}: "
             "choose the engine 'torch' or 'auto'"
@@ -151,9 +87,9 @@ def use_engine(name: EngineName, job: Job, samples: FloatArray) -> Choice:
 def choose_engine(job: Job, samples: FloatArray) -> Choice:
     """Choose the engine with which the job is done soonest, among those that agree with torch.
 
-    On another device than the CPU that is torch, and for sequences, whose lengths differ. For a
-    small job it is torch, or an engine known from before; else all engines that are installed are
-    built and timed on the samples.
+    On another device than the CPU that is torch (see `headstart.features.choose_compiled`), and for
+    sequences, whose lengths differ. For a small job it is torch, or an engine known from before;
+    else all engines that are installed are built and timed on the samples.
 
     Args:
         job: What the engine is wanted for.
@@ -163,10 +99,10 @@ def choose_engine(job: Job, samples: FloatArray) -> Choice:
         The engine, and how each that was looked at did.
     """
     if job.device.type != "cpu":
-        return use_torch(job, f"the device is {job.device.type}, other engines use the CPU")
+        return choose_compiled(job, samples)
     if not isinstance(job.backbone.input_spec, InputSpec):
         return use_torch(job, "other engines take inputs of one size")
-    engine, trial = _build("torch", job)
+    engine, trial = built("torch", job)
     start = time.perf_counter()
     expected = engine.run(samples)  # also warms it up
     first_seconds = time.perf_counter() - start
@@ -178,7 +114,7 @@ def choose_engine(job: Job, samples: FloatArray) -> Choice:
             return choice
     # Of a large network the first run tells enough: warming up is a small part of it.
     slow = first_seconds > _LONG_RUN_SECONDS
-    rate = len(samples) / (first_seconds if slow else _time(engine, samples))
+    rate = len(samples) / (first_seconds if slow else timed(engine, samples))
     reason = _not_worth_a_trial(job, rate)
     if reason is not None:
         return reference.choice(rate, reason)
@@ -189,9 +125,7 @@ def choose_engine(job: Job, samples: FloatArray) -> Choice:
 
 def _trial_seconds(job: Job) -> float:
     """Return about what exporting the network and building and timing the other engines takes."""
-    weights = [t for _, m in job.backbone.modules(INPUT, job.cut) for t in m.parameters()]
-    size_bytes = sum(t.numel() * t.element_size() for t in weights)
-    return _TRIED_SECONDS + size_bytes / _BUILT_BYTES_PER_SECOND
+    return _TRIED_SECONDS + weights_bytes(job.backbone, job.cut) / _BUILT_BYTES_PER_SECOND
 
 
 def _not_worth_a_trial(job: Job, images_per_second: float) -> str | None:
@@ -249,18 +183,20 @@ def _try_all(job: Job, reference: _Reference, torch_rate: float) -> Choice:
             continue
         start = time.perf_counter()
         try:
-            engine, trial = _build(name, job)
+            engine, trial = built(name, job)
             begun = time.perf_counter()
             got = engine.run(reference.samples)
             seconds = max(time.perf_counter() - begun, 1e-9)
-            trial = _compared(trial, got, reference.expected)
+            trial = compared(trial, got, reference.expected)
+            if agrees(trial) and seconds < _LONG_RUN_SECONDS:
+                seconds = timed(engine, reference.samples)  # as torch was: warm
         except Exception as error:
             # An engine is a foreign library with its own errors; whatever they are, torch works.
             seconds = time.perf_counter() - start
             trials[name] = EngineTrial(name, seconds, None, None, False, f"failed: {error}")
             continue
         trials[name] = trial
-        if _agrees(trial):
+        if agrees(trial):
             engines[name] = engine
             rates[name] = len(reference.samples) / seconds
     rates = _race(engines, reference.samples, rates)
@@ -298,66 +234,32 @@ def _use_remembered(
             torch_rate, f"needs {torch_seconds:.1f} s, which is less than building {old.name} takes"
         )
     try:
-        engine, trial = _build(old.name, job)
-        trial = _compared(trial, engine.run(reference.samples), reference.expected)
+        engine, trial = built(old.name, job)
+        trial = compared(trial, engine.run(reference.samples), reference.expected)
     except Exception:
         return None  # it worked once and does not any more: every engine is tried again
-    if not _agrees(trial):
+    if not agrees(trial):
         return None
     reason = "the fastest in an earlier trial on this machine, and agrees with torch again"
     trial = replace(trial, images_per_second=old.images_per_second, chosen=True, reason=reason)
     return Choice(engine, (trial,))
 
 
-def _build(name: EngineName, job: Job) -> tuple[Engine, EngineTrial]:
-    start = time.perf_counter()
-    size = lanes_for(job.backbone, job.cut).size
-    graph = graph_path(job.graphs, job.network, job.backbone.input_spec, size)
-    engine = build_engine(name, job.backbone, job.cut, device=job.device, graph=graph)
-    seconds = time.perf_counter() - start
-    return engine, EngineTrial(name, seconds, None, None, False, "")
-
-
-def _compared(trial: EngineTrial, got: FloatArray, expected: FloatArray) -> EngineTrial:
-    if got.shape != expected.shape:
-        reason = f"gives features of shape {got.shape[1:]}, torch {expected.shape[1:]}"
-        return replace(trial, reason=reason)
-    if not (np.isfinite(got).all() and np.isfinite(expected).all()):
-        return replace(trial, reason="cannot be compared: some numbers are not finite")
-    largest = float(np.abs(expected).max())
-    difference = float(np.abs(got - expected).max()) / (largest if largest > 0 else 1.0)
-    reason = ""
-    if difference > TOLERANCE:
-        reason = f"differs from torch by {difference:.1e}, allowed {TOLERANCE:.0e}"
-    return replace(trial, max_relative_difference=difference, reason=reason)
-
-
-def _agrees(trial: EngineTrial) -> bool:
-    difference = trial.max_relative_difference
-    return difference is not None and difference <= TOLERANCE
-
-
 def _race(
     engines: Mapping[EngineName, Engine], samples: FloatArray, rates: Mapping[EngineName, float]
 ) -> dict[EngineName, float]:
-    """Time what may win, given first impressions; return pictures per second of all."""
+    """Time what may win again, given one warm run of each; return pictures per second of all."""
     best = dict(rates)
     start = time.perf_counter()
     # In turns, so that whatever else the machine does slows all of them alike; the best of each.
     for _ in range(_REPEATS):
         lead = max(best.values())
         racing = [name for name in engines if best[name] * _CLEAR >= lead]
-        for name in racing:
-            best[name] = max(best[name], len(samples) / _time(engines[name], samples))
         if len(racing) == 1 or time.perf_counter() - start > _TRIAL_SECONDS:
             break
+        for name in racing:
+            best[name] = max(best[name], len(samples) / timed(engines[name], samples))
     return best
-
-
-def _time(engine: Engine, samples: FloatArray) -> float:
-    start = time.perf_counter()
-    engine.run(samples)
-    return max(time.perf_counter() - start, 1e-9)
 
 
 def _circumstances(job: Job) -> JsonDict:
@@ -369,6 +271,8 @@ def _circumstances(job: Job) -> JsonDict:
     return {
         "cpu": cpu_model(),
         "cores": usable_cores(),
+        "threads": cpu_threads(),
+        "engines": _ENGINES,
         "system": platform.platform(),
         "versions": versions,
         "network": job.network,

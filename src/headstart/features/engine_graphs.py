@@ -19,7 +19,8 @@ from headstart.features.graph import BATCH, INPUT
 from headstart.features.micro_batches import Mapped, cpu_threads, in_micro_batches
 from headstart.types import FloatArray, InputSpec
 
-_LARGE_BYTES = 200e6
+LARGE_BYTES = 200e6
+"""Weights larger than any cache."""
 _PICTURES_OF_LARGE = 4
 _PICTURES_AT_ONCE = 32  # of a large network, by all cores: their activations take memory
 
@@ -54,11 +55,16 @@ def lanes_for(backbone: Backbone, cut: str) -> Lanes:
         The size of a call and how many are computed at a time.
     """
     count = cpu_threads()
-    weights = [t for _, m in backbone.modules(CUT_INPUT, cut) for t in m.parameters()]
     size = 1
-    if sum(t.numel() * t.element_size() for t in weights) > _LARGE_BYTES:
+    if weights_bytes(backbone, cut) > LARGE_BYTES:
         size = max(min(_PICTURES_OF_LARGE, _PICTURES_AT_ONCE // count), 1)
     return Lanes(size, count=count)
+
+
+def weights_bytes(backbone: Backbone, cut: str) -> int:
+    """Return the bytes of all weights up to a cut."""
+    weights = [t for _, m in backbone.modules(CUT_INPUT, cut) for t in m.parameters()]
+    return sum(t.numel() * t.element_size() for t in weights)
 
 
 class OnnxRuntimeEngine:

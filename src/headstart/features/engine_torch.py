@@ -1,4 +1,4 @@
-"""Eager torch: the engine that every other one is held to."""
+"""Plain torch: the engine that every other one is held to."""
 
 import contextlib
 import threading
@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from headstart._util.compiling import Compiled
 from headstart._util.devices import full_float32
 from headstart.backbones.base import INPUT, Backbone
 from headstart.features.graph import frozen_copy
@@ -21,10 +22,16 @@ _PICTURES_ON_DEVICE = 32
 
 
 class TorchEngine:
-    """Eager torch, channels last, on any device: the reference that the others are held to."""
+    """Torch, channels last, on any device: the reference that the others are held to."""
 
     def __init__(
-        self, backbone: Backbone, cut: str, device: torch.device, start: str = INPUT
+        self,
+        backbone: Backbone,
+        cut: str,
+        device: torch.device,
+        start: str = INPUT,
+        *,
+        compiled: bool = False,
     ) -> None:
         """Copy the prefix, or a slice of it, to the device.
 
@@ -33,6 +40,7 @@ class TorchEngine:
             cut: Where it is cut.
             device: Where to compute.
             start: The cut at which the batches are that `run` takes: pictures, unless said.
+            compiled: Whether to run through torch's compiler, which the first batch waits for.
         """
         module = frozen_copy(backbone, cut, start)
         # `nn.Module.to` has no overload for both arguments at once.
@@ -46,6 +54,7 @@ class TorchEngine:
         self._longest = 0 if isinstance(spec, InputSpec) else spec.longest
         if self.alone:
             self._module = packed(self._module, backbone.shape(start)[-1])
+        self._forward = Compiled(self._module) if compiled else self._module
         self._size = _PICTURES_IN_CACHE if on_cpu else _PICTURES_ON_DEVICE
         self._threads = cpu_threads() if on_cpu else 1
         self._pool = _one_core_each(self._threads) if on_cpu else None
@@ -97,7 +106,7 @@ class TorchEngine:
             moved = rows.to(self._device, non_blocking=True)
             if moved.ndim == 4:  # maps; sequences and vectors have one layout
                 moved = moved.contiguous(memory_format=torch.channels_last)
-            out = self._module(moved)
+            out = self._forward(moved)
             result: FloatArray = out.float().cpu().contiguous().numpy()
         return result
 

@@ -12,16 +12,7 @@ from headstart.backbones.base import Backbone
 from headstart.data.loader import load_batches
 from headstart.data.resample import Pixels
 from headstart.errors import EngineError
-from headstart.features.choose import (
-    TOLERANCE,
-    Choice,
-    EngineTrial,
-    Job,
-    choose_engine,
-    trial_images,
-    use_engine,
-    use_torch,
-)
+from headstart.features.choose import choose_engine, trial_images, use_engine
 from headstart.features.engine import EngineName
 from headstart.features.engine_torch import TorchEngine
 from headstart.features.key import Dtype, feature_key
@@ -38,6 +29,7 @@ from headstart.features.passes import (
 from headstart.features.replay import Source, find_source
 from headstart.features.store import FeatureStore, human_bytes
 from headstart.features.table import Features
+from headstart.features.trials import TOLERANCE, Choice, EngineTrial, Job, use_torch
 from headstart.features.upkeep import engines_folder, graphs_folder
 from headstart.types import ImageSet, IntArray, Progress, View
 

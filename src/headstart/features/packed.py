@@ -16,7 +16,8 @@ from headstart.backbones.ragged import join, split
 from headstart.backbones.transformers_stages import Layer, attention_mask
 
 _CLOSE = 1e-4  # of the largest value: another order of additions, and far from another function
-_LENGTH = 5  # tokens of the two texts that are tried, the second one shorter
+_LENGTH = 5  # tokens of the longer of the two texts that are tried
+_TOKENS = 2  # channels of tokens: which one, and its segment
 
 _MISFIT = (AttributeError, RuntimeError, TypeError, ValueError)
 
@@ -92,6 +93,18 @@ class _PackedLayers(nn.Module):
         return join(values, segments)
 
 
+def _example(width: int) -> Tensor:
+    """Return two texts, the second one shorter: tokens that differ, or values that do."""
+    if width == _TOKENS:
+        values = torch.arange(2.0, 2.0 + _LENGTH).repeat(2, 1)[..., None]
+    else:
+        random = torch.Generator().manual_seed(0)
+        values = torch.randn(2, _LENGTH, width - 1, generator=random)
+    example = torch.cat([values, torch.ones(2, _LENGTH, 1)], dim=-1)
+    example[1, 2:] = 0
+    return example
+
+
 def packed(stages: nn.Sequential, width: int) -> nn.Sequential:
     """Return stages that compute the same, the layers of encoders of BERT's kind packed.
 
@@ -106,9 +119,7 @@ def packed(stages: nn.Sequential, width: int) -> nn.Sequential:
     if not (places and torch.backends.mkldnn.is_available()):  # type: ignore[no-untyped-call]
         return stages
     first, stop = places[0], places[-1] + 1
-    # Ones are a token, a value and a segment; the second text ends early.
-    example = torch.ones(2, _LENGTH, width)
-    example[1, 2:] = 0
+    example = _example(width)
     with torch.inference_mode():
         expected = stages(example)
         try:
