@@ -18,6 +18,8 @@ IntArray = npt.NDArray[np.int64]
 Fit = Literal["crop", "resize", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Resampling = Literal["torch", "pillow"]
+RESAMPLING: Resampling = "torch"
+"""Whose filter resizes the pictures of whatever is trained now."""
 Pairs = Literal["single", "together", "separately"]
 Goal = Literal["classification", "regression"]
 Noun = Literal["picture", "text", "pair", "sequence"]
@@ -49,7 +51,7 @@ class InputSpec:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     fit: Fit = "crop"
-    resampling: Resampling = "torch"
+    resampling: Resampling = RESAMPLING
 
     def describe(self) -> JsonDict:
         """Return it as JSON-like values."""

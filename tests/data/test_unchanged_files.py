@@ -216,6 +216,19 @@ def test_a_file_that_is_gone_is_in_quarantine_whatever_is_remembered(root, cache
     assert [one.name for one in found.quarantined] == ["a/3.png"]
 
 
+def test_a_folder_whose_name_is_no_unicode_is_scanned_and_not_remembered(
+    root, cache, settled, tmp_path
+):
+    strange = os.fsdecode(os.fsencode(str(tmp_path)) + b"/caf\xe9")
+    try:
+        os.rename(root, strange)
+    except OSError:  # macOS has no such names
+        pytest.skip("this file system has only names in Unicode")
+    first, again = scanned(strange, cache), scanned(strange, cache)
+    assert first.digests == again.digests
+    assert all(first.digests)
+
+
 def test_times_may_be_distrusted(root, cache, settled, reads):
     first = scanned(root, cache)
     reads.clear()

@@ -3,6 +3,8 @@
 import json
 import pickle
 import pickletools
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from headstart.errors import ConfigError, DataError, WeightsError
 from headstart.estimators import HeadstartClassifier, PrefitEnsemble
 from headstart.estimators import classifier as classifier_module
 from headstart.estimators import pictures as pictures_module
+from headstart.estimators.pictures import decode_all
 from headstart.features.extract import extract
 from headstart.predict import combine, fit_ensemble, soft_vote
 from headstart.types import Predictions
@@ -45,6 +48,30 @@ def extracted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(classifier_module, "extract", counting)
     return counts
+
+
+def test_an_interrupt_ends_the_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    waits: list[int] = []
+
+    def slow(data: bytes) -> Image.Image:
+        begun.append(len(data))
+        if len(begun) == 10:
+            raise KeyboardInterrupt
+        time.sleep(0.01)
+        return decode(data)
+
+    def waiting(*args: Any) -> Any:
+        waits.append(threading.get_ident())  # Ctrl-C is heard by the thread of the caller alone
+        return decode_all(*args)
+
+    many, labels = little_pictures(300)
+    monkeypatch.setattr(pictures_module, "decode", slow)
+    monkeypatch.setattr(classifier_module, "decode_all", waiting)
+    with pytest.raises(KeyboardInterrupt):
+        quick(workers=2).fit(many, labels)
+    assert waits == [threading.get_ident()]
+    assert len(begun) < 60
 
 
 @pytest.mark.parametrize("head", ["logistic", "linear", "mlp"])

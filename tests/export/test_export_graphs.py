@@ -20,7 +20,7 @@ from headstart.errors import ConfigError, EngineError
 from headstart.export import export_graph as export_checked
 from headstart.export import graphs
 from headstart.export.preprocessing import with_preprocessing
-from headstart.predict import load_bundle
+from headstart.predict import bundle_engines, load_bundle
 from headstart.predict.graphs import feeds, write_graph
 from headstart.predict.recheck import check
 from headstart.types import Fit, InputSpec, Interpolation
@@ -40,6 +40,22 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pictures") / "tiny"
     write_tiny(path, PICTURES, trained(temperature=2.5))
     return path
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_open_bundle_answers_as_when_it_was_opened(
+    pictures: Path, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle_engines, "cpu_threads", lambda: 2)  # several at once, by lanes
+    with load_bundle(pictures) as bundle:
+        path = export_graph(bundle, tmp_path / "out", engine).path
+    assert path.is_dir()
+    with load_bundle(path) as graph:
+        alone = np.concatenate([graph.predict([one]) for one in PICTURES])
+        assert graph.info.graph is not None
+        for file in (path / graph.info.graph).parent.glob(f"{Path(graph.info.graph).stem}.*"):
+            file.write_bytes(b"of the next version")
+        np.testing.assert_allclose(graph.predict(PICTURES), alone, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

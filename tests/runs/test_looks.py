@@ -26,6 +26,12 @@ def dataset(test: tuple[int, ...] = (3, 4), **changes: Any) -> Any:
     return SimpleNamespace(**{**fields, **changes})
 
 
+class Later(schema.Experiment):
+    """Of a version that has another setting."""
+
+    harder: bool = False
+
+
 def experiment(**changes: Any) -> schema.Experiment:
     raw: dict[str, Any] = {
         "name": "pets",
@@ -85,6 +91,8 @@ def test_a_repeat_under_another_name_or_place_is_no_further_look(looks: Look) ->
         experiment(data={"kind": "auto", "path": "/elsewhere/pets"}),
         experiment(parts={"probe": {"kind": "model", "epochs": 3, "title": "A probe"}}),
         experiment(workers=7, report={"max_pages": 3}, timing={"measure": False}),
+        experiment(data={"kind": "auto", "path": "pets", "trust_mtime": False}),
+        Later.model_validate(experiment().model_dump()),
     )
     for study in again:
         assert looks(study) == []

@@ -235,6 +235,18 @@ def test_other_data_are_refused(go: Callable, photos: Path) -> None:
         resume(photos, show=SilentProgress())
 
 
+def test_half_a_run_of_a_version_that_resized_otherwise_is_refused(go: Callable) -> None:
+    result, _ = go("parts: {one: {kind: model, epochs: 1}}")
+    path = result.folder / "run.json"
+    about = json.loads(path.read_text())
+    assert about.pop("resampling") == "torch"
+    path.write_text(json.dumps(about))
+    resume(result.folder, show=SilentProgress())  # it was complete: nothing is trained any more
+    path.write_text(json.dumps({**about, "state": "stopped"}))
+    with pytest.raises(RunError, match="resized by torch, but an earlier version began it"):
+        resume(result.folder, show=SilentProgress())
+
+
 @pytest.mark.parametrize(
     ("stage", "message"),
     [

@@ -73,10 +73,20 @@ class KnownFile:
 
 
 def file_status(path: str) -> FileStatus | None:
-    """Return what the file system says of a file; None where it is no plain file or not there."""
+    """Return what the file system says of a file.
+
+    Args:
+        path: Where it is.
+
+    Returns:
+        Its status; None where it is no plain file, is not there, or has a name that is no Unicode,
+        which the cache does not remember.
+    """
     try:
         found = os.stat(path)
     except (OSError, ValueError):
+        return None
+    if not _is_unicode(path):
         return None
     if not stat.S_ISREG(found.st_mode):
         return None
@@ -131,6 +141,7 @@ class FactCache:
         Returns:
             What is known by path; whether the file is still the same is not looked at.
         """
+        paths = [path for path in paths if _is_unicode(path)]
         if not paths:
             return {}
         query = (
@@ -188,6 +199,14 @@ class FactCache:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
+
+
+def _is_unicode(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _fact(text: str) -> Fact:

@@ -69,8 +69,9 @@ def _pixels(image: Image.Image) -> Pixels:
 
     try:
         lent = pa.array(image)
-    except ValueError:
-        # Pillow keeps a large image in several pieces of memory: it is copied, 3 bytes a pixel.
+    except (TypeError, ValueError):
+        # Pillow keeps a large image in several pieces of memory, which it does not lend (nor does
+        # a kind of image that is not its own): it is copied, 3 bytes a pixel.
         copied = np.asarray(image)
         return np.asarray(_Lent(copied, copied.ctypes.data, copied.shape))
     address = lent.flatten().buffers()[1].address

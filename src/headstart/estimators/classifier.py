@@ -256,10 +256,11 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         stored = store.index(feature_key(backbone, cut, "float32")).rows
         if not isinstance(backbone.input_spec, InputSpec):
             raise ConfigError(f"backbone: expected a network of pictures, got {backbone.name}")
-        with ThreadPoolExecutor(1, thread_name_prefix="headstart-check") as check:
-            decoding = check.submit(decode_all, pictures, stored, backbone.input_spec, self.workers)
-            backbone.shape(cut)  # found by the interpreter alone, and kept: done by the way
-            fitted = decoding.result()
+        with ThreadPoolExecutor(1, thread_name_prefix="headstart-shape") as aside:
+            # Found by the interpreter alone, and kept: done by the way.
+            shape = aside.submit(backbone.shape, cut)
+            fitted = decode_all(pictures, stored, backbone.input_spec, self.workers)
+            shape.result()
         extraction = extract(
             pictures,
             range(len(pictures)),

@@ -21,6 +21,7 @@ from headstart.features.engine import (
     graph_engine,
     import_engine,
 )
+from headstart.features.engine_graphs import LARGE_BYTES
 from headstart.features.engine_torch import TorchEngine
 from headstart.features.micro_batches import cpu_threads
 from headstart.predict.bundle_network import load_network
@@ -35,7 +36,6 @@ GraphEngineName = Literal["onnxruntime", "openvino"]
 _SEQUENCES = 32
 _ROUNDS = 8  # calls of an engine that one batch of pictures is split into at most
 _PICTURES_EACH = 2  # of a batch, by each core: so that none waits long for the slowest
-_LARGE_BYTES = 200e6  # of weights: held once, and the cores compute each picture together
 
 
 class Runner(Protocol):
@@ -128,7 +128,8 @@ class PictureGraph:
     """A graph that takes prepared pictures.
 
     One alone is computed by all cores, several at once by a core each: the weights are held twice,
-    unless they are large. What is said of a picture is the same but for rounding.
+    unless they are large (then all cores compute each picture together). What is said of a picture
+    is the same but for rounding.
     """
 
     def __init__(
@@ -144,13 +145,19 @@ class PictureGraph:
         """
         count = cpu_threads() if threads is None else threads
         self._name = name
+        # Both are of the same bytes: a file may be another one by the time that two pictures come.
+        twice = count > 1 and _size_bytes(graph) < LARGE_BYTES
+        if twice and isinstance(graph, Path) and name == "onnxruntime":
+            graph = graph.read_bytes()
         self._one = graph_engine(name, graph, spec, size=1, threads=count)
-        self._make_many: Callable[[], Engine] | None = None
-        if count > 1 and _size_bytes(graph) < _LARGE_BYTES:
-            self._make_many = partial(
-                graph_engine, name, graph, spec, size=1, threads=1, lanes=count
-            )
         self._many = self._one
+        self._make_many: Callable[[], Engine] | None = None
+        if twice:
+            make = partial(graph_engine, name, graph, spec, size=1, threads=1, lanes=count)
+            if isinstance(graph, Path):  # OpenVINO's weights lie beside its graph
+                self._many = make()
+            else:
+                self._make_many = make
         self._threads = count
 
     @property

@@ -21,6 +21,7 @@ _OUTSIDE = {
     *("name", "title", "description", "notes", "report", "profile", "profiles", "examples"),
     *("targets", "comparisons", "workers", "device", "cache", "checkpoints", "timing", "analysis"),
 }
+_OUTSIDE_OF_DATA = {"path", "name", "trust_mtime"}
 _SHOWN = ("study", "profile", "when", "command")
 
 
@@ -35,10 +36,11 @@ def split_digest(dataset: Dataset) -> str | None:
 
 def experiment_digest(experiment: Experiment) -> str:
     """Return a digest of what decides an experiment's figures: not of its names, or its paths."""
-    raw: dict[str, Any] = experiment.model_dump(mode="json")
+    # Without what has its default: a setting that is new makes no other experiment of an old one.
+    raw: dict[str, Any] = experiment.model_dump(mode="json", exclude_defaults=True)
     raw = {k: v for k, v in raw.items() if k not in _OUTSIDE}
     # The test split is known by its contents: the same photos elsewhere are no other experiment.
-    raw["data"] = {k: v for k, v in raw["data"].items() if k not in ("path", "name")}
+    raw["data"] = {k: v for k, v in raw["data"].items() if k not in _OUTSIDE_OF_DATA}
     raw["parts"] = {
         name: {k: v for k, v in part.items() if k != "title"} for name, part in raw["parts"].items()
     }

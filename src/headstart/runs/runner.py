@@ -14,6 +14,7 @@ from headstart._util.stopping import Stop
 from headstart.backbones.registry import RUN_PREFIX
 from headstart.config import schema
 from headstart.config.load import load_experiment
+from headstart.data.dataset import Dataset
 from headstart.errors import ConfigError, HeadstartError, RunError, StoppedError
 from headstart.report import render
 from headstart.runs import index, record
@@ -23,7 +24,7 @@ from headstart.runs.inputs import resolved
 from headstart.runs.plan import plan_parts
 from headstart.runs.study import Study
 from headstart.runs.trackers import check_trackers, tracked_names, tracking
-from headstart.types import JsonDict, Progress
+from headstart.types import RESAMPLING, JsonDict, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ def run(
         "allow_network": allow_network,
         "working_folder": str(Path.cwd()),
         "fingerprint": prepared.dataset.fingerprint,
+        "resampling": RESAMPLING,
         "wall_seconds": 0.0,
     }
     record.write_experiment(folder, study)
@@ -168,7 +170,20 @@ def resume(
             f"{about['fingerprint'][:12]}…), got {prepared.dataset.fingerprint[:12]}…: samples or "
             "labels have changed; start a new run with `headstart run`"
         )
+    if _half_done_otherwise(prepared.dataset, about):
+        raise RunError(
+            f"{folder}: expected a run whose pictures were resized by {RESAMPLING}, but an earlier "
+            "version began it, which resized them by Pillow; finish it with that version, or start "
+            "a new run with `headstart run`"
+        )
     return _execute(prepared, folder, about, track or tracked_names(folder))
+
+
+def _half_done_otherwise(dataset: object, about: JsonDict) -> bool:
+    """Return whether going on would train one model on pictures of two kinds."""
+    before = about.get("resampling", "pillow")  # by versions that did not say
+    pictures = isinstance(dataset, Dataset) and dataset.noun == "picture"
+    return pictures and before != RESAMPLING and about.get("state") != "complete"
 
 
 def found_again(study: schema.Experiment, working_folder: str) -> schema.Experiment:
