@@ -47,7 +47,7 @@ format: $(VENV)/.dev  ## format and mend what can be mended by machine
 docs: $(VENV)/.dev    ## build the documentation, strictly, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: $(VENV)/.dev   ## measure against Keras, PyTorch, fastai … in one run: an hour, benchmarks/RESULTS.md
+bench: $(VENV)/.dev   ## measure against Keras, PyTorch, fastai … in one run: an hour and a half, benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
 
 browser:         ## install Debian's Chromium, with which the tests look at the page

@@ -99,7 +99,7 @@ def run_fresh(contender: Contender, number: int) -> Answer:
         return {"error": str(error)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job.json"
-        job = {**contender.job, "seed": number, "started": time.time()}
+        job = {**contender.job, "seed": number}
         path.write_text(json.dumps(job))
         command = [str(interpreter(contender.environment)), "-m", contender.module, str(path)]
         start = time.perf_counter()
@@ -123,7 +123,7 @@ def run_fresh(contender: Contender, number: int) -> Answer:
         answer: Answer = json.loads(done.stdout.strip().splitlines()[-1])
     except (IndexError, json.JSONDecodeError):
         return {"error": f"expected one line of JSON, got {done.stdout[-200:]!r}"}
-    return {**answer, "process_seconds": seconds}
+    return {**answer, "process_seconds": seconds, "environment": contender.environment}
 
 
 def _environment(environment: str, folder: Path) -> dict[str, str]:
@@ -137,6 +137,19 @@ def _environment(environment: str, folder: Path) -> dict[str, str]:
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "TOKENIZERS_PARALLELISM": "true",
     }
+
+
+def whole_process(answer: Answer, seconds: float) -> float:
+    """Return what a process takes that does this work: its start, imports and end with it.
+
+    Args:
+        answer: Of a contender.
+        seconds: Its work, as measured or lengthened; what it did besides does not count.
+
+    Returns:
+        Seconds.
+    """
+    return float(answer["process_seconds"] - answer["work_seconds"] + seconds)
 
 
 def seconds_of(answer: Answer, epochs: int, unsteady: int) -> float:

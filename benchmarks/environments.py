@@ -1,5 +1,7 @@
 """Whose interpreter runs a contender: this one, or a virtual environment of a peer's libraries."""
 
+import hashlib
+import shutil
 import subprocess
 import sys
 import venv
@@ -8,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 OURS = "headstart"
 _PEERS = ROOT / ".venv-peers"
+REQUIREMENTS = Path(__file__).parent / "peers"
 
 
 def interpreter(environment: str) -> Path:
@@ -23,7 +26,7 @@ def interpreter(environment: str) -> Path:
 
 
 def make(environment: str) -> None:
-    """Make a peer's environment, unless it is there.
+    """Make a peer's environment, unless it is there and made from the list as it is now.
 
     Args:
         environment: As for `interpreter`.
@@ -32,14 +35,24 @@ def make(environment: str) -> None:
         RuntimeError: The packages could not be installed.
     """
     python = interpreter(environment)
-    if python.exists():
+    if environment == OURS:
         return
-    wanted = Path(__file__).parent / "peers" / f"{environment}.txt"
-    print(f"Installing {wanted.name} into {python.parent.parent} (once, some minutes)", flush=True)
-    half_made = python.parent.parent.with_name(f"{environment}.part")
+    wanted = REQUIREMENTS / f"{environment}.txt"
+    place = python.parent.parent
+    stamp = place / "requirements.sha256"
+    digest = hashlib.sha256(wanted.read_bytes()).hexdigest()
+    if python.exists():
+        if not stamp.exists():  # made before stamps were: taken as made from this list
+            stamp.write_text(digest)
+        if stamp.read_text() == digest:
+            return
+    print(f"Installing {wanted.name} into {place} (once, some minutes)", flush=True)
+    half_made = place.with_name(f"{environment}.part")
     venv.create(half_made, with_pip=True, clear=True)
     pip = [str(half_made / "bin" / "python"), "-m", "pip", "install", "--quiet", "-r", str(wanted)]
     done = subprocess.run(pip, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{wanted}: cannot be installed: {done.stderr.strip()[-500:]}")
-    half_made.rename(python.parent.parent)
+    (half_made / stamp.name).write_text(digest)
+    shutil.rmtree(place, ignore_errors=True)
+    half_made.rename(place)

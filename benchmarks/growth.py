@@ -13,8 +13,10 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +43,8 @@ from headstart.train import (
 
 CPU = torch.device("cpu")
 PLOTS = Path(__file__).parent / "plots"
+NAME = "growth.json"
+Stamp = dict[str, Any]
 PICTURES = (100, 316, 1_000, 3_162, 10_000, 31_623, 100_000)
 CLASSES = (2, 5, 10, 30, 100, 300, 1_000)
 MEMBERS = (1, 2, 4, 9, 16, 32, 64, 128, 256)
@@ -195,24 +199,51 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
         figure.savefig(path, metadata={"Date": None})
 
 
-def growth(folder: Path) -> list[Curve]:
-    """Measure everything, and write ``growth.json`` and ``growth.svg`` into a folder."""
+def growth(folder: Path, stamp: Stamp) -> list[Curve]:
+    """Measure everything, and write ``growth.json`` and ``growth.svg`` into a folder.
+
+    Args:
+        folder: Where to.
+        stamp: Says in the first of the files by which code, when, and on how many threads.
+
+    Returns:
+        The curves.
+    """
+    (folder / NAME).unlink(missing_ok=True)  # what fails leaves no older curves behind
+    torch.set_num_threads(stamp["threads"])
     curves = [*heads(), *pictures()]
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps([asdict(curve) for curve in curves], indent=1)
-    (folder / "growth.json").write_text(text + "\n")
+    write(curves, folder, stamp)
     draw(curves, folder / "growth.svg")
     return curves
 
 
+def write(curves: Sequence[Curve], folder: Path, stamp: Stamp) -> None:
+    """Write the curves and their stamp into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {**stamp, "curves": [asdict(curve) for curve in curves]}
+    (folder / NAME).write_text(json.dumps(found, indent=1) + "\n")
+
+
+def stamped(folder: Path) -> Stamp | None:
+    """Return the stamp of the curves in a folder, with them; None where there are none."""
+    try:
+        found = json.loads((folder / NAME).read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "curves" in found else None
+
+
 def section(folder: Path) -> str:
     """Return what a page says of the curves in a folder; nothing where there are none."""
-    try:
-        curves = [Curve(**one) for one in json.loads((folder / "growth.json").read_text())]
-    except OSError:
+    found = stamped(folder)
+    if found is None:
         return ""
+    curves = [Curve(**one) for one in found["curves"]]
     lines = [
         "## How the cost grows\n",
+        f"Commit {found['commit']}, {found['threads']} threads, {found['date']}; load average when "
+        f"it began and ended {found['load'][0]:.1f} and {found['load'][1]:.1f}. Headstart alone; "
+        f"heads: the best of {REPEATS}, pictures: one run.\n",
         f"![Seconds against sizes, on logarithmic axes]({folder.name}/growth.svg)\n",
         "| what | from | to | exponent of the upper half |",
         "|---|---|---|---|",
@@ -226,7 +257,9 @@ def section(folder: Path) -> str:
 def main() -> None:
     """Measure, and print a line for each curve."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else PLOTS
-    for curve in growth(folder):
+    now = datetime.now().astimezone().isoformat(timespec="minutes")
+    stamp = {"commit": "unknown", "threads": torch.get_num_threads(), "date": now, "load": [0, 0]}
+    for curve in growth(folder, stamp):
         ends = f"{curve.values[0]:,} to {curve.values[-1]:,} {curve.size}"
         print(
             f"{curve.title}: {curve.seconds[0]:.2f} s to {curve.seconds[-1]:.1f} s for {ends}, "

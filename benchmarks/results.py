@@ -1,10 +1,12 @@
 """Measurements on the disk, and the page that is made of them."""
 
+import contextlib
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -12,11 +14,14 @@ from typing import Any
 
 from benchmarks.contest import Repeat
 from benchmarks.environments import ROOT
-from benchmarks.growth import PLOTS, section
+from benchmarks.growth import NAME, growth, stamped
+from benchmarks.growth import write as write_curves
 from benchmarks.rows.group import Group, Setting
 from benchmarks.table import Accuracy, Findings, Row, agree, shown, span
 from headstart._util.devices import cpu_model, usable_cores
 from headstart._util.hashing import digest_bytes
+
+_NO_CODE = (":!docs", ":!tests", ":!*.md", ":!benchmarks/plots")
 
 _INTRODUCTION = """\
 Written by `make bench`. Each figure is the median of the repeats, with their range. A ratio is
@@ -29,26 +34,30 @@ _COUNTED = """\
 
 - **Work** begins when all libraries are imported and ends when the model is trained and validated.
   Building the network, reading its weights, decoding, choosing an engine (with the export of the
-  graph) and writing features all count, on every side.
-- **Not work**: starting Python and importing libraries, for all alike.
-- Every contender has the same photographs, split, weights of the frozen part, batch size,
-  optimiser, learning rate, epochs and number of threads. The others validate after each epoch, as
-  `fit` and the tutorials do. Headstart's classifier predicts the validation photographs at the end:
-  they pass through the frozen network once, as the training photographs do.
+  graph) and writing features all count, on both sides of a row. Fine-tuning of texts ends with the
+  training: no side's accuracy is timed there.
+- **Not work**: starting Python and importing libraries. What they make of a ratio is in the notes,
+  where a row says "whole processes".
+- Every contender of frozen transfer, of the sweep and of fine-tuning has the same photographs or
+  texts, split, weights of the frozen part, batch size, optimiser, learning rate, epochs and number
+  of threads; where it has another number because that is faster, its note says so. The order of
+  the batches is each one's own.
+- The others validate after each epoch, as `fit` and the tutorials do. Headstart's classifier
+  predicts the validation photographs at the end: they pass through the frozen network once, as the
+  training photographs do.
+- Headstart's classifier standardises the features by their mean and spread over the training
+  photographs, as it does by default; no other contender does. That changes the accuracy, and costs
+  nothing that could be seen in the seconds.
 - Headstart starts with an empty store of features in each repeat.
 - PyTorch, fastai and timm run channels-last, the faster layout here, with workers that decode;
   Keras caches decoded photographs. Nobody augments.
+- A row needs all its repeats: who fails in one is not measured.
+- Where two sides must compute the same, they are compared: features of texts and of the forward
+  pass by numbers (mean difference of 0.1% at most), trained models by accuracy. What does not agree
+  counts as missed.
+- **Epochs of the others.** What is frozen costs the same in every epoch, so that a few tell all;
+  Headstart always runs all, and `--full` lets the others do so.
 """
-
-_MEASURED_EPOCHS = """\
-- **Epochs of the others.** {how}
-"""
-
-_FEW_EPOCHS = """\
-A frozen network costs the same in every epoch. So each repeat runs a few of them (frozen transfer
-4, of which the first two are not called steady; VGG16 2, of which the first is not), and the rest
-is counted as the median steady epoch of that repeat; `--full` runs all. Headstart always runs all.
-Seconds of the steady epochs, of all repeats: {spread}."""
 
 _MADE = """\
 ## What is made or random, and why that will do
@@ -93,16 +102,66 @@ class Measured:
 
 
 def measured_now(group: Group, setting: Setting) -> Measured:
-    """Measure a group."""
+    """Measure a group.
+
+    Args:
+        group: Which.
+        setting: How.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        RuntimeError: The code changed meanwhile.
+    """
+    before, load = commit(), os.getloadavg()[0]
     repeats, about = group.measure(setting)
+    unchanged(before)
     return Measured(
         group=group.name,
-        commit=commit(),
-        date=datetime.now().astimezone().isoformat(timespec="minutes"),
-        about=dict(about),
+        commit=before,
+        date=now(),
+        about={**about, "load": [load, os.getloadavg()[0]]},
         setting=described(setting),
         repeats=repeats,
     )
+
+
+def now() -> str:
+    """Return the time, as it is written down."""
+    return datetime.now().astimezone().isoformat(timespec="minutes")
+
+
+def unchanged(before: str) -> None:
+    """Raise RuntimeError unless the code is still that of a stamp."""
+    if (after := commit()) != before:
+        raise RuntimeError(
+            f"the code changed while it was measured: {before} before, {after} after; measure "
+            "again while nothing is edited"
+        )
+
+
+def measure_growth(folder: Path, threads: int) -> None:
+    """Measure the curves; put the stamp of the code beside them."""
+    before, load = commit(), os.getloadavg()[0]
+    stamp = {"commit": before, "threads": threads, "date": now(), "load": [load, load]}
+    curves = growth(folder, stamp)
+    try:
+        unchanged(before)
+    except RuntimeError:
+        (folder / NAME).unlink()
+        raise
+    write_curves(curves, folder, {**stamp, "load": [load, os.getloadavg()[0]]})
+
+
+def growth_missing(folder: Path, threads: int) -> str:
+    """Return why the curves in a folder are not those of this code; nothing where they are."""
+    found = stamped(folder)
+    if found is None:
+        return "not measured"
+    if (found["commit"], found["threads"]) != (commit(), threads):
+        return f"not measured with this code and setting, but with {found['commit']}"
+    return ""
 
 
 def described(setting: Setting) -> dict[str, Any]:
@@ -144,10 +203,17 @@ def read(folder: Path, group: str) -> Measured | None:
 
 
 def commit() -> str:
-    """Return the commit of the checkout, with a digest of what was changed since."""
+    """Return the commit of the checkout, with a digest of what differs from it.
+
+    Files that git does not know yet count, unless it ignores them. What is prose or a test, and the
+    page and plots that a run writes, do not: no figure can depend on them.
+    """
     head = _git("rev-parse", "--short=12", "HEAD").strip() or "unknown"
-    # The page itself and its plots are written by a run that may be gone on with.
-    changes = _git("diff", "HEAD", "--", ".", ":!benchmarks/RESULTS.md", ":!benchmarks/plots")
+    changes = _git("diff", "HEAD", "--", ".", *_NO_CODE)
+    others = _git("ls-files", "-z", "-o", "--exclude-standard", "--", ".", *_NO_CODE)
+    for name in filter(None, others.split("\0")):
+        with contextlib.suppress(OSError):  # gone meanwhile, or a link to nowhere
+            changes += f"{name} {digest_bytes((ROOT / name).read_bytes())}\n"
     return f"{head}+{digest_bytes(changes.encode())[:8]}" if changes else head
 
 
@@ -156,12 +222,27 @@ def _git(*words: str) -> str:
     return done.stdout
 
 
-def page(measured: Sequence[Measured], found: Sequence[Findings]) -> str:
+def complete(findings: Findings, least: int) -> Findings:
+    """Return findings in which a row with fewer than so many repeats is not measured."""
+    rows = tuple(
+        replace(row, values=(), error=f"{len(row.values)} of {least} repeats were measured")
+        if not row.error and len(row.values) < least
+        else row
+        for row in findings.rows
+    )
+    return replace(findings, rows=rows)
+
+
+def page(
+    measured: Sequence[Measured], found: Sequence[Findings], missed: Sequence[str], curves: str
+) -> str:
     """Return the page in Markdown.
 
     Args:
-        measured: The groups that were measured.
+        measured: The groups that were measured, all by the same code in the same way.
         found: What each of them gives, in the same order.
+        missed: A sentence for each miss.
+        curves: What is said of how the cost grows.
 
     Returns:
         The text.
@@ -173,11 +254,11 @@ def page(measured: Sequence[Measured], found: Sequence[Findings]) -> str:
         machine(measured),
         "## The table\n",
         table(rows),
-        *_details(rows),
-        section(PLOTS),
+        *_details(rows, missed),
+        curves,
         "## Accuracy\n",
         accuracy_table([one.accuracies for one in found]),
-        _COUNTED + _MEASURED_EPOCHS.format(how=_epochs(measured, found)),
+        _COUNTED + _epochs(measured, found),
         _MADE.format(
             photos=_given(measured, "data", _MADE_PHOTOS),
             texts=_given(measured, "reviews", _MADE_TEXTS),
@@ -199,15 +280,24 @@ def table(rows: Iterable[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def misses(rows: Iterable[Row]) -> list[str]:
-    """Return a sentence for each row that misses its target."""
-    found = []
-    for row in rows:
-        if row.missed:
-            why = row.error or row.floor or "no floor is known"
-            what = "not measured" if row.error else f"{shown(row.value, row.unit)}, {row.target}"
-            found.append(f"{row.work}: {what}: {why}")
-    return found
+def misses(found: Iterable[Findings]) -> list[str]:
+    """Return a sentence for each row that misses its target, and for what does not agree."""
+    said = []
+    for one in found:
+        for row in one.rows:
+            if row.missed:
+                why = row.error or row.floor or "no floor is known"
+                measured = f"{shown(row.value, row.unit)}, {row.target}"
+                said.append(f"{row.work}: {'not measured' if row.error else measured}: {why}")
+        said += one.disagreements
+        first, *others = one.accuracies or (None,)
+        said += [
+            f"{other.work}: the accuracy of {other.contender}, {other.value:.3f}, does not agree "
+            f"with that of {first.contender}, {first.value:.3f}"
+            for other in others
+            if first is not None and not agree(first, other)
+        ]
+    return said
 
 
 def accuracy_table(groups: Iterable[Sequence[Accuracy]]) -> str:
@@ -229,45 +319,58 @@ def accuracy_table(groups: Iterable[Sequence[Accuracy]]) -> str:
 
 def machine(measured: Sequence[Measured]) -> str:
     """Say where, when and with what."""
-    versions: dict[str, str] = {}
+    versions: dict[str, dict[str, str]] = {}
     for one in measured:
         for repeat in one.repeats:
             for answer in repeat.values():
-                versions |= answer.get("versions", {})
-    listed = ", ".join(f"{name} {versions[name]}" for name in sorted(versions))
+                place = versions.setdefault(answer.get("environment", ""), {})
+                place |= answer.get("versions", {})
     threads = {one.setting["threads"] for one in measured}
     repeats = {one.setting["repeats"] for one in measured}
-    commits = sorted({one.commit for one in measured})
+    more = "".join(
+        f" ({one.group}: {len(one.repeats)})"
+        for one in measured
+        if len(one.repeats) != one.setting["repeats"]
+    )
+    loads = "; ".join(
+        f"{one.group} {one.about['load'][0]:.1f}, {one.about['load'][1]:.1f}" for one in measured
+    )
     dates = sorted(one.date for one in measured)
     lines = [
         f"- machine: {cpu_model()}, {usable_cores()} cores, {platform.platform()}",
-        f"- threads: {_joined(threads)}; repeats: {_joined(repeats)} (start-up: 7)",
+        f"- threads: {_joined(threads)}; repeats: {_joined(repeats)}{more}",
         f"- when: {dates[0]} to {dates[-1]}" if dates else "- when: never",
-        f"- commit: {', '.join(commits)}",
+        f"- load average (of a minute) when a group began and ended: {loads or 'none'}",
+        f"- commit: {_joined({one.commit for one in measured})}",
         f"- Python {platform.python_version()}, Headstart {metadata.version('headstart')}",
-        f"- versions: {listed}",
+        *(
+            f"- versions, {name}: {', '.join(f'{key} {of[key]}' for key in sorted(of))}"
+            for name, of in sorted(versions.items())
+            if of
+        ),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _details(rows: Sequence[Row]) -> list[str]:
-    notes = [f"- {row.work}: {row.note}." for row in rows if row.note]
-    why = [f"- {sentence}." for sentence in misses(rows)]
+def _details(rows: Sequence[Row], missed: Sequence[str]) -> list[str]:
+    parts = {
+        "Missed, and why": missed,
+        "Notes": [f"{row.work}: {row.note}" for row in rows if row.note],
+        "What is possible at most": [f"{row.work}: {row.floor}" for row in rows if row.floor],
+    }
     return [
-        "### Notes\n\n" + "\n".join(notes) + "\n" if notes else "",
-        "### Missed, and why\n\n" + "\n".join(why) + "\n" if why else "",
+        f"### {title}\n\n" + "\n".join(f"- {one}." for one in lines) + "\n"
+        for title, lines in parts.items()
+        if lines
     ]
 
 
 def _epochs(measured: Sequence[Measured], found: Sequence[Findings]) -> str:
-    if any(one.setting["full"] for one in measured):
-        return "All were run, in every repeat (`--full`)."
-    spread = "; ".join(
-        f"{name} {median:.2f} s ({least:.2f} to {most:.2f})"
-        for one in found
-        for name, (median, least, most) in one.steady.items()
+    return "".join(
+        f"  - {one.group}: {text}.\n"
+        for one, findings in zip(measured, found, strict=True)
+        for text in findings.epochs
     )
-    return _FEW_EPOCHS.format(spread=spread or "none").replace("\n", "\n  ")
 
 
 def _given(measured: Sequence[Measured], key: str, made: str) -> str:

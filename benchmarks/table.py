@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from headstart.evaluate.intervals import wilson
@@ -46,7 +46,8 @@ class Row:
         ours: Seconds, or another quantity, of Headstart, in words.
         theirs: The same of the other side.
         note: What else there is to know.
-        floor: Why the target cannot be reached, with a measured figure; or nothing.
+        floor: What is possible at most, with measured figures, and whether that explains a miss;
+            nothing where it is not known.
         error: Why it could not be measured.
     """
 
@@ -127,12 +128,14 @@ class Findings:
     Attributes:
         rows: Lines of the table.
         accuracies: Of its contenders; Headstart's first.
-        steady: Of each contender the seconds of its steady epochs: median, least and most.
+        epochs: How many epochs its contenders ran, in words.
+        disagreements: Where two sides computed different things: each is a miss.
     """
 
     rows: tuple[Row, ...]
     accuracies: tuple[Accuracy, ...] = ()
-    steady: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    epochs: tuple[str, ...] = ()
+    disagreements: tuple[str, ...] = ()
 
 
 def shown(value: float, unit: Unit) -> str:
@@ -146,12 +149,31 @@ def shown(value: float, unit: Unit) -> str:
     return f"{text}×" if unit == "x" else f"{text} s"
 
 
+def judged(most: float, target: Target | None) -> str:
+    """Say whether what is possible at most explains that a target is missed."""
+    if target is None:
+        return ""
+    if most < target.value:
+        return "; the target is above what is possible here"
+    return "; the target is below what is possible: a miss is ours"
+
+
 def span(row: Row) -> str:
     """Return the median and the range of the repeats."""
     if not row.values:
         return "–"
     ends = f"{shown(min(row.values), row.unit)} to {shown(max(row.values), row.unit)}"
     return f"{shown(row.value, row.unit)} ({ends})"
+
+
+def fastest(repeats: Sequence[dict[str, Any]], key: str) -> float:
+    """Return the most of a figure of some answers: a floor supposes the machine at its best."""
+    return max(float(answer[key]) for answer in repeats)
+
+
+def quickest(repeats: Sequence[dict[str, Any]], key: str) -> float:
+    """Return the least of a figure of some answers, as `fastest` does."""
+    return min(float(answer[key]) for answer in repeats)
 
 
 def middle(repeats: Sequence[dict[str, Any]], key: str) -> float:

@@ -9,6 +9,7 @@ import torch
 
 from benchmarks.contender import Answer, Job, answer, listed
 from benchmarks.ours.engines import engine_for
+from benchmarks.ours.floors import decode_core_seconds
 from benchmarks.ours.forward import rate
 from benchmarks.ours.libraries import PACKAGES, import_all
 from headstart._util.progress import SilentProgress
@@ -17,6 +18,7 @@ from headstart.data.encode import converter
 from headstart.estimators.pictures import open_pictures
 from headstart.features.extract import extract
 from headstart.features.store import FeatureStore
+from headstart.types import InputSpec
 
 _SAMPLES = 32
 
@@ -26,10 +28,10 @@ def work(job: Job) -> Answer:
     torch.set_num_threads(job["threads"])
     photos = listed(job["train"])[0][: job["pictures"]]
     backbone = load_backbone(job["backbone"], weights="random")
+    assert isinstance(backbone.input_spec, InputSpec)
     convert = converter(backbone.input_spec)
-    start = time.thread_time()
     x = np.stack([convert(Path(path).read_bytes()) for path in photos[:_SAMPLES]])
-    decode_seconds = (time.thread_time() - start) / len(x)
+    decode_seconds = decode_core_seconds(photos, backbone.input_spec)
     with tempfile.TemporaryDirectory() as folder:
         store = FeatureStore(Path(folder) / "features")
         engine = engine_for(backbone, x[:8], Path(folder))
@@ -52,7 +54,6 @@ def work(job: Job) -> Answer:
         rates.append(rate(engine, x, passes))
     forward = float(np.mean(rates))
     return {
-        "engine": engine.name,
         "forward_images_per_second": forward,
         "whole_images_per_second": found.images_per_second,
         "share": found.images_per_second / forward,

@@ -20,6 +20,20 @@ _MODULES = (
 )
 
 
+_TEXTS = (
+    "transformers.models.auto",
+    "transformers.models.bert.modeling_bert",
+    "headstart.backbones.transformers",
+    "headstart.runs.runner",
+)
+
+
+def import_texts() -> None:
+    """Import what a network of texts is made of: transformers loads it when it is first asked."""
+    for name in _TEXTS:
+        importlib.import_module(name)
+
+
 def import_all() -> None:
     """Import the libraries; engines that are not installed are left out."""
     for name in _MODULES:

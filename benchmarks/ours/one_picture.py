@@ -40,12 +40,9 @@ def work(job: Job) -> Answer:
             ]
             first = number % len(tasks)
             _timed([*tasks[first:], *tasks[:first]], found)
-        engine = bundle.engine
     warm = {key: statistics.median(seconds[3:]) for key, seconds in found.items()}
     forward = min(warm[name] for name in alone)
     return {
-        "engine": engine,
-        "median_seconds": warm,
         "forward_seconds": forward,
         "decode_seconds": warm["decode"],
         "predict_seconds": warm["whole"],

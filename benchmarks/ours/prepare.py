@@ -5,6 +5,8 @@ of the photographs have there; and what mixes everything up over 52 layers is to
 `_clear`), so that a random network still tells pictures apart.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from headstart.features.store import FeatureStore
 
 MOBILENET_FILE = "mobilenet-keras.npz"  # the last that is written of three
 MOBILENET = "torchvision/mobilenet_v2.IMAGENET1K_V1"
+FORWARD = ("mobilenetv2_100", "tf_efficientnet_lite0")
 _SEEN = 64
 
 
@@ -76,6 +79,14 @@ def vgg16(folder: Path) -> None:
     save_file(state, folder / "vgg16-torchvision.safetensors")
 
 
+def eager(network: str, folder: Path) -> None:
+    """Write a network of random numbers, as timm draws them."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = timm.create_model(network, num_classes=0).state_dict()
+    save_file(state, folder / f"{network}.safetensors")
+
+
 def features(job: Job, folder: Path) -> None:
     """Write the features of all photographs under MobileNetV2: the training photographs first."""
     (train, first), (val, second) = listed(job["train"]), listed(job["val"])
@@ -99,11 +110,12 @@ def work(job: Job) -> Answer:
     """Write the files that are wanted and not there."""
     folder = Path(job["folder"])
     folder.mkdir(parents=True, exist_ok=True)
-    makers = {
+    makers: dict[str, Callable[[], None]] = {
         MOBILENET_FILE: lambda: mobilenet(listed(job["train"])[0], folder),
         "features.npz": lambda: features(job, folder),
         "vgg16-torchvision.safetensors": lambda: vgg16(folder),
     }
+    makers |= {f"{name}.safetensors": partial(eager, name, folder) for name in FORWARD}
     for name in job["wanted"]:
         if not (folder / name).exists():
             makers[name]()

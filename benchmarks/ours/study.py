@@ -10,7 +10,10 @@ from typing import Any
 import torch
 
 from benchmarks.contender import Answer, Job, answer
+from benchmarks.ours import floors
 from benchmarks.ours.libraries import PACKAGES, import_all
+from headstart.backbones.registry import load_backbone
+from headstart.types import StepRecord
 
 
 def clocked(module: Any, name: str) -> list[float]:
@@ -30,15 +33,31 @@ def clocked(module: Any, name: str) -> list[float]:
     return seconds
 
 
+def recorded(staged: Any) -> list[StepRecord]:
+    """Return where the history of each training of stages will be found."""
+    records: list[StepRecord] = []
+    train = staged.train
+
+    @wraps(train)
+    def noted(*given: Any, **named: Any) -> Any:
+        found = train(*given, **named)
+        records.extend(found[0])
+        return found
+
+    staged.train = noted
+    return records
+
+
 def work(job: Job) -> Answer:
     """Run the study; bundle its model where a path for it is given."""
     from headstart._util.progress import SilentProgress
-    from headstart.runs import runner
+    from headstart.runs import runner, staged
 
     torch.set_num_threads(job["threads"])
     if "cache" in job:
         os.environ["HEADSTART_CACHE"] = job["cache"]
     report = clocked(runner, "render")
+    records = recorded(staged)
     out = job.get("out", f"{os.environ['HEADSTART_CACHE']}-runs")
     start = time.perf_counter()
     result = runner.run(job["study"], out=out, show=SilentProgress())
@@ -48,13 +67,17 @@ def work(job: Job) -> Answer:
 
         bundle_run(result.folder, out=Path(job["bundle"]), show=SilentProgress())
     (model,) = result.results["models"]
-    score = model["metrics"]["val"]["accuracy"]
-    return {
+    found: Answer = {
         "seconds": seconds if job["report_counts"] else seconds - sum(report),
         "report_seconds": sum(report),
-        "accuracy": score["value"],
-        "samples": score["n"],
+        # With the weights after each epoch, not with those of the best one, which the study keeps.
+        "accuracies": [r.accuracy for r in records if r.split == "val"],
+        "samples": model["metrics"]["val"]["accuracy"]["n"],
     }
+    if "trained_from" in job:
+        backbone = load_backbone(job["backbone"], weights="random")
+        found |= floors.last_stages(backbone, job["trained_from"])
+    return found
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from functools import partial
 import torch
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.core import Callback
+from fastai.callback.training import BnFreeze
 from fastai.data.transforms import Normalize
 from fastai.learner import Learner
 from fastai.metrics import accuracy
@@ -64,7 +65,8 @@ def work(job: Job) -> Answer:
         metrics=accuracy,
         train_bn=False,
         moms=None,
-        cbs=[clock, ChannelsLast()],
+        # Without BnFreeze the statistics of frozen BatchNorm layers would move.
+        cbs=[clock, ChannelsLast(), BnFreeze()],
     )
     learner.freeze()
     with learner.no_bar(), learner.no_logging():

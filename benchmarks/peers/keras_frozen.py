@@ -69,6 +69,9 @@ class _Clock(keras.callbacks.Callback):
 
 def work(job: Job) -> Answer:
     """Train the classifier, validating after each epoch."""
+    # Before anything is computed: TensorFlow does not change them later.
+    tf.config.threading.set_intra_op_parallelism_threads(job["threads"])
+    tf.config.threading.set_inter_op_parallelism_threads(job["threads"])
     keras.utils.set_random_seed(job["seed"])
     splits = {
         split: keras.utils.image_dataset_from_directory(
@@ -83,8 +86,10 @@ def work(job: Job) -> Answer:
         )
         for split in ("train", "val")
     }
-    train = splits["train"].cache().shuffle(1000).prefetch(tf.data.AUTOTUNE)
-    val = splits["val"].cache().prefetch(tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = job["threads"]
+    train = splits["train"].cache().shuffle(1000).prefetch(tf.data.AUTOTUNE).with_options(options)
+    val = splits["val"].cache().prefetch(tf.data.AUTOTUNE).with_options(options)
     model = build(job["keras_weights"], len(splits["train"].class_names))
     model.compile(
         keras.optimizers.SGD(job["learning_rate"], momentum=job["momentum"]),

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
+from threadpoolctl import threadpool_limits
 
 from benchmarks.contender import Answer, Job, answer
 
@@ -27,7 +28,7 @@ def work(job: Job) -> Answer:
             n_iter_no_change=job["epochs"],
             random_state=job["seed"],
         )
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), threadpool_limits(job["threads"]):
             warnings.simplefilter("ignore", ConvergenceWarning)  # it stops after the epochs: asked
             model.fit(features[:cut], labels[:cut])
         accuracies.append(float(model.score(features[cut:], labels[cut:])))

@@ -8,7 +8,7 @@ GROUPS: tuple[Group, ...] = (
     sweep.GROUP,
     *engines.GROUPS,
     stages.GROUP,
-    texts.GROUP,
+    *texts.GROUPS,
     *processes.GROUPS,
     memory.GROUP,
 )

@@ -3,11 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.contest import Contender, Repeat, contest
+from benchmarks.contest import Answer, Contender, Repeat, contest
 from benchmarks.material import gather
 from benchmarks.rows.group import Group, Setting
-from benchmarks.rows.trainings import accuracies, lengthened, ratio_row, steady, worked
-from benchmarks.table import Findings, Target
+from benchmarks.rows.trainings import (
+    Floor,
+    Least,
+    accuracies,
+    epochs_run,
+    lengthened,
+    ratio_row,
+    worked,
+)
+from benchmarks.table import Findings, Target, fastest, middle, quickest
 
 OURS = "Headstart, {} epochs"
 EPOCHS = (20, 50)
@@ -25,6 +33,10 @@ TARGETS = {
     ("timm", 20): None,
     ("Keras", 50): Target(120),
     ("PyTorch", 50): Target(200),
+}
+NOTES = {
+    "timm": "timm's loader leaves out the last photographs where they do not fill a batch",
+    "Keras": "Keras resizes to 224 what the others resize to 256 and crop",
 }
 WANTED = ("mobilenet-keras.npz",)
 
@@ -57,7 +69,24 @@ def measure(setting: Setting) -> tuple[list[Repeat], Mapping[str, Any]]:
             for name, (module, place) in PEERS.items()
         ),
     ]
-    return contest(contenders, setting.repeats, setting.tell), {"photos": material.count}
+    about = {"photos": material.count, "threads": setting.threads}
+    return contest(contenders, setting.repeats, setting.tell), about
+
+
+def least(cores: int) -> Floor:
+    """Return the floor of one pass over all photographs, every core busy with nothing else."""
+
+    def found(answers: Sequence[Answer]) -> Least:
+        pictures, flops = (middle(answers, key) for key in ("pictures", "flops"))
+        peak, decode = fastest(answers, "peak_flops"), quickest(answers, "decode_core_seconds")
+        return Least(
+            pictures * (flops / peak + decode / cores),
+            f"reading, resizing and one forward pass of {pictures:,.0f} photographs on "
+            f"{cores} cores ({flops / 1e9:.2f} GFLOP each at {peak / 1e9:.0f} GFLOP/s of matmul, "
+            f"{1000 * decode:.1f} core-ms of decoding each) cannot take less than",
+        )
+
+    return found
 
 
 def findings(repeats: Sequence[Repeat], about: Mapping[str, Any]) -> Findings:
@@ -71,6 +100,9 @@ def findings(repeats: Sequence[Repeat], about: Mapping[str, Any]) -> Findings:
             target,
             (OURS.format(epochs), name),
             (worked, lengthened(epochs, UNSTEADY)),
+            note=NOTES.get(name, ""),
+            floor=least(about["threads"]),
+            processes=True,
         )
         for (name, epochs), target in TARGETS.items()
     ]
@@ -84,7 +116,8 @@ def findings(repeats: Sequence[Repeat], about: Mapping[str, Any]) -> Findings:
             **dict.fromkeys(PEERS, lambda answer: answer["accuracies"][MEASURED - 1]),
         },
     )
-    return Findings(tuple(rows), compared, steady(repeats, tuple(PEERS), UNSTEADY))
+    run = epochs_run(repeats, tuple(PEERS), UNSTEADY, max(EPOCHS))
+    return Findings(tuple(rows), compared, run)
 
 
 GROUP = Group("frozen", 18, measure, findings)

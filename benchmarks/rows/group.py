@@ -1,5 +1,6 @@
 """A group of rows: contenders that are measured in turn, and the lines that come of it."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +53,32 @@ class Group:
 
 
 def both(repeats: Sequence[Repeat], *names: str) -> list[Repeat]:
-    """Return the repeats in which all of these contenders answered."""
-    return [r for r in repeats if all("error" not in r.get(n, {"error": ""}) for n in names)]
+    """Return the repeats, if all of these contenders answered in every one; else none.
+
+    Who fails once is not measured: a median of what is left would be of the luckier repeats.
+    """
+    answered = all("error" not in r.get(n, {"error": ""}) for r in repeats for n in names)
+    return list(repeats) if answered else []
+
+
+def apart(repeats: Sequence[Repeat], first: str, second: str, most: float) -> tuple[str, ...]:
+    """Return a sentence if two contenders computed different features, else nothing.
+
+    Args:
+        repeats: What they answered; ``sample`` holds some of their features.
+        first: One of them.
+        second: The other.
+        most: How large the mean absolute difference may be, relative to the mean absolute feature.
+    """
+    worst = 0.0
+    for repeat in both(repeats, first, second):
+        a, b = (repeat[name]["sample"] for name in (first, second))
+        if len(a) != len(b):
+            return (f"{first} and {second} gave {len(a)} and {len(b)} features",)
+        gap = sum(abs(x - y) for x, y in zip(a, b, strict=True)) / max(sum(map(abs, b)), 1e-12)
+        worst = max(worst, gap if math.isfinite(gap) else math.inf)
+    said = f"features of {first} and {second} differ by {worst:.1e} on average, {most:.0e} allowed"
+    return (said,) if worst > most else ()
 
 
 def failure(repeats: Sequence[Repeat], *names: str) -> str:

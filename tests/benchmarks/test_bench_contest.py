@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.contest import Answer, Contender, contest, run_fresh, seconds_of
+from benchmarks.contest import Answer, Contender, contest, run_fresh, seconds_of, whole_process
 
 NAMES = ("a", "b", "c")
 CONTENDERS = [Contender(name, "benchmarks.nobody", {}) for name in NAMES]
@@ -52,3 +52,10 @@ def test_epochs_that_were_not_run_cost_the_median_steady_one(epochs: int, expect
     answer = {"seconds": 26.0, "epoch_seconds": [10.0, 9.0, 2.0, 4.0]}
 
     assert seconds_of(answer, epochs, unsteady=2) == expected
+
+
+def test_a_whole_process_is_its_start_and_the_work_that_counts() -> None:
+    answer = {"seconds": 4.0, "work_seconds": 7.0, "process_seconds": 12.0}
+
+    assert whole_process(answer, 4.0) == 9.0
+    assert whole_process(answer, 40.0) == 45.0  # lengthened

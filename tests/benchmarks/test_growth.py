@@ -1,15 +1,13 @@
 """The curves of `make bench`: the exponent is that of the data, the pictures are all different."""
 
 import io
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.growth import Made, draw, fitted, section
+from benchmarks.growth import Made, draw, fitted, section, stamped, write
 from benchmarks.photos import HEIGHT, WIDTH, make_photos
 
 
@@ -64,7 +62,15 @@ def opened(file: Path | io.BytesIO) -> np.ndarray:
 def test_the_page_names_each_curve_and_nothing_where_none_was_measured(tmp_path: Path) -> None:
     assert section(tmp_path) == ""
     curve = fitted("features extracted", "pictures", [10, 100, 1_000], [0.1, 1.0, 10.0])
-    (tmp_path / "growth.json").write_text(json.dumps([asdict(curve)]))
+    stamp = {"commit": "abc", "threads": 2, "date": "today", "load": [0.5, 2.0]}
+    write([curve], tmp_path, stamp)
     said = section(tmp_path)
+    assert "Commit abc, 2 threads, today; load average when it began and ended 0.5 and 2.0." in said
     assert "| features extracted | 10 pictures: 0.1 s | 1,000 pictures: 10 s | 1.00 |" in said
     assert f"({tmp_path.name}/growth.svg)" in said
+
+
+def test_curves_without_a_stamp_are_none(tmp_path: Path) -> None:
+    (tmp_path / "growth.json").write_text("[]")
+    assert stamped(tmp_path) is None
+    assert section(tmp_path) == ""
