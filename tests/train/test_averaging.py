@@ -52,6 +52,7 @@ class Scripted:
     losses: list[float]
     model: Scalar
     steps_per_epoch: int = 3
+    ready: bool = True
     width: int = 1
     looked: int = 0
     shown: list[float] | None = None

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from train_tools import CLASSES, CPU, SPEC, Pictures, tiny_network
 
+from headstart._util.progress import SilentProgress
 from headstart.data.loader import load_batches
 from headstart.heads import HeadSpec, build_head
+from headstart.runs.training import Watched
 from headstart.train import (
     ArrayFeatures,
     CachedSource,
@@ -22,6 +24,7 @@ from headstart.train import (
     build_optimizer,
     drain,
     fit,
+    loop,
 )
 from headstart.train.order import epoch_order
 from headstart.types import Augmentation, View
@@ -74,19 +77,31 @@ def standard(seed: int = 0, views: int | None = None, **options) -> StandardSour
     )
 
 
-def test_a_network_that_computes_each_batch_has_all_threads() -> None:
-    source = standard(flat=True)
+@pytest.mark.parametrize(("source", "threads"), [(standard(flat=True), 2), (cached(), 1)])
+def test_a_network_that_computes_each_batch_has_all_threads_and_a_small_step_one(
+    source: CachedSource | StandardSource, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found: list[int] = []
-    source._prefix.register_forward_hook(lambda *_: found.append(torch.get_num_threads()))
-    head = build_head(HeadSpec(), 64, CLASSES, [0])
+    shown = Watched(source, SilentProgress().task("", 1, "").__enter__())
+    if isinstance(source, StandardSource):
+        source._prefix.register_forward_hook(lambda *_: found.append(torch.get_num_threads()))
+    head = build_head(HeadSpec(), source.width, CLASSES, [0])
     optimizer = build_optimizer("sgd", list(head.parameters()), [Hyperparameters(0.1)])
+    real = loop.LinearGradients.__call__
+
+    def step(self: loop.LinearGradients, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        if isinstance(source, CachedSource):
+            found.append(torch.get_num_threads())
+        return real(self, z, y)
+
+    monkeypatch.setattr(loop.LinearGradients, "__call__", step)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        drain(fit(head, optimizer, source, TrainPlan(2, ScheduleSpec(), (0.1,))))
+        drain(fit(head, optimizer, shown, TrainPlan(2, ScheduleSpec(), (0.1,))))
     finally:
         torch.set_num_threads(before)
-    assert set(found) == {2}
+    assert set(found) == {threads}
     assert len(found) > 8
 
 

@@ -134,6 +134,7 @@ class Batches:
     val: tuple[Tensor, Tensor]
     spoil: Callable[[int, Tensor], Tensor] | None = None
     taken: int = 0
+    ready: bool = True
 
     @property
     def width(self) -> int:

@@ -33,6 +33,7 @@ _CANDIDATES: tuple[EngineName, ...] = ("onnxruntime", "openvino")  # what is bui
 _PACKAGES = ("torch", "numpy", "onnxruntime", "openvino")
 _ENGINES = 2  # one more when the engines compute in another way: what was measured is past then
 _REPEATS = 3
+_RUNS = 4  # of the samples, by all other engines together: compared, and timed once or twice
 _CLEAR = 1.25  # as many times as fast: no further repeat would say otherwise
 _TRIED_SECONDS = 0.5  # exporting and timing a small network
 _BUILT_BYTES_PER_SECOND = 40e6  # weights that are exported, loaded and compiled by both engines
@@ -115,7 +116,7 @@ def choose_engine(job: Job, samples: FloatArray) -> Choice:
     # Of a large network the first run tells enough: warming up is a small part of it.
     slow = first_seconds > _LONG_RUN_SECONDS
     rate = len(samples) / (first_seconds if slow else timed(engine, samples))
-    reason = _not_worth_a_trial(job, rate)
+    reason = _not_worth_a_trial(job, rate, len(samples) / rate)
     if reason is not None:
         return reference.choice(rate, reason)
     choice = _try_all(job, reference, rate)
@@ -124,13 +125,23 @@ def choose_engine(job: Job, samples: FloatArray) -> Choice:
 
 
 def _trial_seconds(job: Job) -> float:
-    """Return about what exporting the network and building and timing the other engines takes."""
+    """Return about what exporting the network and building the other engines takes."""
     return _TRIED_SECONDS + weights_bytes(job.backbone, job.cut) / _BUILT_BYTES_PER_SECOND
 
 
-def _not_worth_a_trial(job: Job, images_per_second: float) -> str | None:
-    """Say why torch, at this speed, is taken without a trial; None where others are tried."""
-    torch_seconds, trial_seconds = job.images / images_per_second, _trial_seconds(job)
+def _not_worth_a_trial(job: Job, images_per_second: float, run_seconds: float) -> str | None:
+    """Say why torch, at this speed, is taken without a trial; None where others are tried.
+
+    Args:
+        job: What the engine is wanted for.
+        images_per_second: Torch's speed.
+        run_seconds: What it takes for the samples: the others take about as long, several times.
+
+    Returns:
+        The reason, or None.
+    """
+    torch_seconds = job.images / images_per_second
+    trial_seconds = _trial_seconds(job) + _RUNS * run_seconds
     if torch_seconds < _SMALL * trial_seconds or job.images < _SMALL_JOB_IMAGES:
         return (
             f"needs {torch_seconds:.1f} s, too little for trying others, "

@@ -277,6 +277,11 @@ class Watched:
         """Batches in one epoch of training."""
         return self.source.steps_per_epoch
 
+    @property
+    def ready(self) -> bool:
+        """Whether batches lie ready."""
+        return self.source.ready
+
     def train(self, epoch: int, skip: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield what the source yields, and advance."""
         for z, y in self.source.train(epoch, skip):

@@ -97,6 +97,11 @@ class LanguageSource:
         mean = max(self._bptt * (1 - _HALVED / 2), _SHORTEST) if self._random else self._bptt
         return int(np.ceil(tokens / mean))
 
+    @property
+    def ready(self) -> bool:
+        """Whether batches lie ready: they do."""
+        return True
+
     def rate(self) -> float:
         """Return the factor on the learning rate of the batch that was yielded last.
 

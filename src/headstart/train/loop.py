@@ -27,7 +27,7 @@ from headstart.train.linear import LinearGradients, covers
 from headstart.train.optim import Optimizer
 from headstart.train.plan import Streams, TrainPlan
 from headstart.train.schedule import learning_rate_factor
-from headstart.train.source import CachedSource, FeatureSource, Paced
+from headstart.train.source import FeatureSource, Paced
 from headstart.train.state import load_own_state, own_state
 from headstart.types import StepRecord
 
@@ -249,8 +249,8 @@ class _Run:
         start = time.perf_counter() - self.seconds
         first = self.step
         for z, y in self.source.train(self.epoch, self.step):
-            # Only where batches lie ready: a source that computes them needs all threads.
-            if self.step == first and isinstance(self.source, CachedSource):
+            # A source that computes its batches needs all threads.
+            if self.step == first and self.source.ready:
                 size = batch_size(y, self.plan.goal)
                 threads.enter_context(threads_for(_operations(self.model, size)))
             losses = self._learn(z, y)

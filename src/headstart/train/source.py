@@ -81,6 +81,11 @@ class FeatureSource(Protocol):
         """Batches in one epoch of training."""
         ...
 
+    @property
+    def ready(self) -> bool:
+        """Whether batches lie ready, so that nothing computes them while the model is trained."""
+        ...
+
     def train(self, epoch: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield shuffled (z, y), without the first `skip` batches.
 
@@ -161,6 +166,11 @@ class CachedSource:
     def steps_per_epoch(self) -> int:
         """Batches in one epoch of training."""
         return -(-len(self._splits["train"]) // self._batch_size)
+
+    @property
+    def ready(self) -> bool:
+        """Whether batches lie ready: they do."""
+        return True
 
     def train(self, epoch: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield shuffled (z, y): [b, …], [b]; or [M, b, width], [M, b] where seeds differ."""
@@ -322,6 +332,11 @@ class StandardSource:
     def steps_per_epoch(self) -> int:
         """Batches in one epoch of training."""
         return -(-len(self._splits["train"]) // self._batch_size)
+
+    @property
+    def ready(self) -> bool:
+        """Whether batches lie ready: each is computed when it is asked for."""
+        return False
 
     def train(self, epoch: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield shuffled (z [b, …], y [b] or [b, classes])."""
