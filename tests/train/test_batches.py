@@ -95,6 +95,7 @@ def test_a_network_that_computes_each_batch_has_all_threads_and_a_small_step_one
         return real(self, z, y)
 
     monkeypatch.setattr(loop.LinearGradients, "__call__", step)
+    monkeypatch.setattr(loop, "epochs_at_once", lambda *_: None)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -87,6 +87,7 @@ class Memory:
     saved: Saved | None = None
     stop_after: int | None = None
     every_step: bool = False
+    by_time: bool = False
     steps: int = 0
     all: list[Saved] = field(default_factory=list)
 

@@ -23,6 +23,7 @@ from headstart.train import (
     Outcome,
     Paced,
     TrainPlan,
+    Whole,
     drain,
     fit,
     predict_split,
@@ -266,6 +267,7 @@ class Watched:
         self.source, self.task = source, task
         # Asked once: to look through what a source can do takes longer than a small step.
         self._paced = source if isinstance(source, Paced) else None
+        self._whole = source if isinstance(source, Whole) else None
 
     @property
     def width(self) -> int:
@@ -295,6 +297,18 @@ class Watched:
         for z, y in self.source.split(name):
             yield z, y
             self.task.advance(len(y))
+
+    @property
+    def batch_size(self) -> int:
+        """Samples per optimiser step."""
+        return self._whole.batch_size if self._whole is not None else 1
+
+    def whole(self, epoch: int, most: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Return an epoch at once where the source can, and advance."""
+        found = None if self._whole is None else self._whole.whole(epoch, most)
+        if found is not None:
+            self.task.advance(len(found[1]))
+        return found
 
     def order(self, name: str) -> IntArray | None:
         """Return the order in which the source yields a split."""

@@ -12,6 +12,7 @@ keeper      who is best so far, who has stopped
 autograd    losses and gradients of any model
 acceleration  what its steps do on a GPU besides: bfloat16, compiling
 linear      the same of linear heads in closed form
+linear_epoch  a whole epoch of linear heads by SGD
 figures     losses, right answers and probabilities of logits
 gradients   loss scaling, clipping, averaging of weights
 checkpoint  a training in progress as two files
@@ -23,6 +24,7 @@ from headstart.train.checkpoint import Checkpoint, CheckpointFolder
 from headstart.train.figures import evaluate, predict_probabilities, predict_split
 from headstart.train.keeper import EarlyStopping, Outcome
 from headstart.train.language import LanguageSource, token_nll
+from headstart.train.linear_epoch import Whole
 from headstart.train.loop import drain, fit
 from headstart.train.mixing import Mixing
 from headstart.train.optim import (
@@ -64,6 +66,7 @@ __all__ = [
     "StageCut",
     "StandardSource",
     "TrainPlan",
+    "Whole",
     "build_grouped_optimizer",
     "build_optimizer",
     "cut_for",

@@ -49,6 +49,11 @@ class Checkpoint(Protocol):
     """Where one training is saved, and when."""
 
     @property
+    def by_time(self) -> bool:
+        """Whether the clock alone says when to save, so that a whole epoch may be one step."""
+        ...
+
+    @property
     def stopping(self) -> bool:
         """Whether somebody asked the program to stop: save, and raise `StoppedError`."""
         ...
@@ -91,6 +96,11 @@ class CheckpointFolder:
         self._stop = stop
         self._steps = 0
         self._last = time.monotonic()
+
+    @property
+    def by_time(self) -> bool:
+        """Whether the clock alone says when to save."""
+        return self._every_steps is None
 
     @property
     def stopping(self) -> bool:

@@ -24,6 +24,7 @@ from headstart.train.gradients import Average, LossScale, clip
 from headstart.train.history import from_table, step_records, to_table
 from headstart.train.keeper import Keeper, Outcome, Sums
 from headstart.train.linear import LinearGradients, covers
+from headstart.train.linear_epoch import epochs_at_once
 from headstart.train.optim import Optimizer
 from headstart.train.plan import Streams, TrainPlan
 from headstart.train.schedule import learning_rate_factor
@@ -142,12 +143,15 @@ class _Run:
         self.scale = LossScale(plan.precision == "float16")
         self.average = None if plan.ema is None else Average(model, plan.ema)
         self.gradients = _gradients_of(model, plan, self.scale)
+        # Nobody looks between two steps where checkpoints are made by the clock.
+        alone = checkpoint is None or checkpoint.by_time
+        self.at_once = epochs_at_once(model, optimizer, source, plan) if alone else None
         # Asked once: to look through what a source can do takes longer than a small step.
         self.paced = source if isinstance(source, Paced) else None
         self.trace = Sums()
         self._began = time.perf_counter()
         seed = seed_of("training", plan.seed, plan.stage)
-        device = next(model.parameters()).device
+        device = self.device = next(model.parameters()).device
         self._cuda = [device] if device.type == "cuda" else []
         self._streams = {
             stream.type: torch.Generator(stream).manual_seed(seed).get_state()
@@ -243,9 +247,32 @@ class _Run:
                 found.loss, rates, (self.plan.stage, self.epoch, done), seconds
             )
 
+    def _train_at_once(self, threads: contextlib.ExitStack) -> bool | None:
+        """Train a whole epoch; return None where that cannot be, else what `_train` returns."""
+        if self.at_once is None or self.step:
+            return None
+        start = time.perf_counter() - self.seconds
+        size = self.at_once.batch_size
+        threads.enter_context(threads_for(_operations(self.model, size)))
+        counted = self.at_once.run(self.epoch, self._factor)
+        if counted is None:
+            return None
+        steps, lost = counted.until_lost()
+        sizes = torch.tensor(counted.sizes[:steps], device=self.device)
+        losses = counted.losses[:steps].double() * sizes[:, None]
+        self.sums.add(losses.sum(0) / sizes.sum(), counted.right[:steps].sum(0), int(sizes.sum()))
+        self.step = steps
+        self.seconds = time.perf_counter() - start
+        if not lost:
+            self._save_if_due()
+        return not lost
+
     def _train(self, threads: contextlib.ExitStack) -> bool:
         """Train from `step` to the end of the epoch; return False where every loss is lost."""
         self.model.train()
+        whole = self._train_at_once(threads)
+        if whole is not None:
+            return whole
         start = time.perf_counter() - self.seconds
         first = self.step
         for z, y in self.source.train(self.epoch, self.step):
@@ -259,12 +286,15 @@ class _Run:
             if self._lost(losses):
                 return False
             self.seconds = time.perf_counter() - start
-            if self.checkpoint is not None and self.checkpoint.due():
-                self.checkpoint.save(*self.snapshot())
-                if self.checkpoint.stopping:
-                    raise StoppedError(f"stopped in epoch {self.epoch}, after step {self.step}")
+            self._save_if_due()
         self.seconds = time.perf_counter() - start
         return True
+
+    def _save_if_due(self) -> None:
+        if self.checkpoint is not None and self.checkpoint.due():
+            self.checkpoint.save(*self.snapshot())
+            if self.checkpoint.stopping:
+                raise StoppedError(f"stopped in epoch {self.epoch}, after step {self.step}")
 
     def _learn(self, z: Tensor, y: Tensor) -> Tensor:
         """Make one optimiser step and return each member's mean loss over the batch."""
@@ -331,9 +361,8 @@ class _Run:
             return  # the best weights are the model's
         load_own_state(self.model, saved.under("model"))
         self.optimizer.load_state(saved.under("optimizer"))
-        device = next(self.model.parameters()).device
-        self.sums.load_state(saved.under("sums"), device)
-        self.trace.load_state(saved.under("trace"), device)
+        self.sums.load_state(saved.under("sums"), self.device)
+        self.trace.load_state(saved.under("trace"), self.device)
         average = saved.under("average")
         if average:
             # Averaging that began on the way: the weights are put in its place below.

@@ -191,6 +191,20 @@ class _SGD:
         self._decay = settings.any("weight_decay")
         self._velocity = settings.zeros() if self._momentum else []
 
+    @property
+    def settings(self) -> _Settings:
+        return self._s
+
+    @property
+    def velocity(self) -> Sequence[Tensor]:
+        """Of each parameter; empty without momentum. It is the same memory for ever."""
+        return self._velocity
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether weights move by gradient and velocity alone."""
+        return not (self._decay or self._nesterov)
+
     def zero_grad(self) -> None:
         self._s.zero_grad()
 
@@ -214,6 +228,42 @@ class _SGD:
                 velocity = self._velocity[index].mul_(momentum).add_(g)
                 g = g + momentum * velocity if self._nesterov else velocity
             p.addcmul_(g, self._s.of("learning_rate", p), value=-factor)
+
+
+class PlainSGD:
+    """Moves parameters as SGD with momentum does, without anything between two steps."""
+
+    def __init__(self, values: Sequence[Tensor], sgd: "_SGD") -> None:
+        settings = sgd.settings
+        self._rows = [
+            (
+                value,
+                sgd.velocity[index] if sgd.velocity else None,
+                settings.of("momentum", value),
+                settings.of("learning_rate", value),
+            )
+            for index, value in enumerate(values)
+        ]
+
+    def move(self, gradients: Sequence[Tensor], factor: float) -> None:
+        """Make a step.
+
+        Args:
+            gradients: Of the parameters, in their order.
+            factor: On the learning rates.
+        """
+        for (p, velocity, momentum, rate), g in zip(self._rows, gradients, strict=True):
+            moved = g if velocity is None else velocity.mul_(momentum).add_(g)
+            p.addcmul_(moved, rate, value=-factor)
+
+
+def plain_sgd(optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> PlainSGD | None:
+    """Return an optimiser's rule where it is plain SGD of exactly these parameters, else None."""
+    if not isinstance(optimizer, _SGD) or not optimizer.is_plain:
+        return None
+    if [id(p) for p in optimizer.parameters] != [id(p) for p in parameters]:
+        return None
+    return PlainSGD([p.detach() for p in parameters], optimizer)
 
 
 class _Adam:

@@ -174,6 +174,14 @@ class CachedSource:
 
     def train(self, epoch: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield shuffled (z, y): [b, …], [b]; or [M, b, width], [M, b] where seeds differ."""
+        read, labels = self._reader(epoch)
+        count = len(self._splits["train"])
+        for start in range(skip * self._batch_size, count, self._batch_size):
+            batch = slice(start, start + self._batch_size)
+            yield read(batch), labels[..., batch]
+
+    def _reader(self, epoch: int) -> tuple[Callable[[slice], Tensor], Tensor]:
+        """Return what reads features by place in an epoch's order, and all labels in that order."""
         rows = self._splits["train"]
         lengths = None if self._lengths is None else self._lengths[rows]
         orders = {
@@ -186,10 +194,30 @@ class CachedSource:
             read = self._views[(epoch - 1) % len(self._views)].reader(order)
         else:
             read = self._features.reader(rows[order])
-        labels = self._labels[torch.as_tensor(rows[order], device=self._device)]
-        for start in range(skip * self._batch_size, len(rows), self._batch_size):
-            batch = slice(start, start + self._batch_size)
-            yield read(batch), labels[..., batch]
+        return read, self._labels[torch.as_tensor(rows[order], device=self._device)]
+
+    @property
+    def batch_size(self) -> int:
+        """Samples per optimiser step."""
+        return self._batch_size
+
+    def whole(self, epoch: int, most: int) -> tuple[Tensor, Tensor] | None:
+        """Return an epoch's features [n, width] and labels [n] in its order, at once.
+
+        Args:
+            epoch: Which, from 1.
+            most: Numbers that they may be.
+
+        Returns:
+            They; None where they are more, not the same for all members, or not held in memory.
+        """
+        rows = self._splits["train"]
+        fits = self._resident and len(rows) * self.width <= most
+        if not fits or len(set(self._seeds)) > 1 or len(self._features.shape) > 1:
+            return None
+        read, labels = self._reader(epoch)
+        everything = slice(0, len(rows))
+        return read(everything), labels
 
     def split(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield a whole split as (z [b, …], y [b]), in the order that `order` says."""

@@ -1,0 +1,166 @@
+"""A whole epoch of linear heads by SGD in one loop: what the general loop does, and nothing else.
+
+For a small head the work between two matrix products costs more than the products. Where nothing
+looks at single steps, an epoch's features are put in order once, and losses and right answers are
+counted once, of all logits together. Weights end as the general loop's, but for rounding.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from headstart.heads.batched import BatchedHead, BatchedLinear
+from headstart.train.linear import covers
+from headstart.train.optim import Optimizer, PlainSGD, plain_sgd
+from headstart.train.plan import TrainPlan
+
+_MOST_NUMBERS = 1 << 24  # of an epoch's features, and of all its logits: 64 MiB each
+
+
+@runtime_checkable
+class Whole(Protocol):
+    """A source that can give an epoch at once."""
+
+    @property
+    def batch_size(self) -> int:
+        """Samples per optimiser step."""
+        ...
+
+    def whole(self, epoch: int, most: int) -> tuple[Tensor, Tensor] | None:
+        """Return an epoch's features [n, width] and labels [n] in its order.
+
+        None where they are more than `most` numbers, or not the same for all members.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What an epoch came to, step by step.
+
+    Attributes:
+        losses: Mean loss of each member's batch, float32, shape [steps, M].
+        right: Right answers, int64, shape [steps, M].
+        sizes: Samples of each step.
+    """
+
+    losses: Tensor
+    right: Tensor
+    sizes: tuple[int, ...]
+
+    def until_lost(self) -> tuple[int, bool]:
+        """Return how many steps count, and whether no member has a finite loss in the last."""
+        lost = ~torch.isfinite(self.losses).any(dim=1)
+        first = int(lost.int().argmax())
+        return (first + 1, True) if bool(lost[first]) else (len(self.sizes), False)
+
+
+class LinearEpoch:
+    """Trains linear heads for an epoch at a time."""
+
+    def __init__(self, head: BatchedHead, rule: PlainSGD, source: Whole) -> None:
+        """Make room.
+
+        Args:
+            head: One that `headstart.train.linear.covers` accepts, on its device.
+            rule: How its weight and bias move.
+            source: Where epochs come from.
+        """
+        layer = head.layers[0]
+        assert isinstance(layer, BatchedLinear)
+        self._source, self._rule = source, rule
+        # The same memory without autograd's bookkeeping.
+        self._weight, self._bias = layer.weight.detach(), layer.bias.detach()
+        self._gradients = torch.empty_like(self._weight), torch.empty_like(self._bias)
+
+    @property
+    def batch_size(self) -> int:
+        """Samples per optimiser step."""
+        return self._source.batch_size
+
+    @torch.no_grad()
+    def run(self, epoch: int, factor: Callable[[int], float]) -> Counted | None:
+        """Train an epoch.
+
+        Args:
+            epoch: Which, from 1.
+            factor: On the learning rate, of each step from 0.
+
+        Returns:
+            What it came to; None where the source cannot give it at once, and nothing was done.
+        """
+        members, classes, width = self._weight.shape
+        rows, size = members * classes, self._source.batch_size
+        most = min(_MOST_NUMBERS, _MOST_NUMBERS // rows * width)
+        found = self._source.whole(epoch, most)
+        if found is None:
+            return None
+        z, y = found
+        count = len(y)
+        weight, bias = self._weight.view(rows, width), self._bias.view(rows, 1)
+        gradient, bias_gradient = self._gradients
+        flat_gradient = gradient.view(rows, width)
+        at = y.expand(members, 1, count)
+        logits = torch.empty(rows * count, device=z.device)
+        sizes = tuple(min(size, count - start) for start in range(0, count, size))
+        for step, batch in enumerate(sizes):
+            start = step * size
+            x = z[start : start + batch]
+            # Each step's logits lie together: [members·classes, b].
+            own = logits[start * rows : (start + batch) * rows].view(rows, batch)
+            torch.addmm(bias, weight, x.t(), out=own)
+            error = torch.softmax(own.view(members, classes, batch), dim=1)
+            # ∂loss/∂logits = (p − onehot) / b
+            error.scatter_(1, at[:, :, start : start + batch], -1.0, reduce="add")
+            error.mul_(1 / batch)
+            torch.mm(error.view(rows, batch), x, out=flat_gradient)
+            torch.sum(error, dim=2, out=bias_gradient)
+            self._rule.move(self._gradients, factor(step))
+        return _counted(logits, y, (members, classes), sizes)
+
+
+def epochs_at_once(
+    model: nn.Module, optimizer: Optimizer, source: object, plan: TrainPlan
+) -> LinearEpoch | None:
+    """Return what trains a model by epochs, or None where single steps matter.
+
+    Args:
+        model: What is trained.
+        optimizer: Over its parameters.
+        source: Its batches.
+        plan: How.
+
+    Returns:
+        It, for linear heads under plain SGD and an unweighted loss, of which nothing is recorded,
+        clipped or averaged step by step.
+    """
+    if not (isinstance(model, BatchedHead) and covers(model, plan) and isinstance(source, Whole)):
+        return None
+    by_step = (plan.clip_norm, plan.ema, plan.record_steps, plan.average_after)
+    if any(one is not None for one in by_step) or plan.label_smoothing or plan.class_weights:
+        return None
+    rule = plain_sgd(optimizer, list(model.parameters()))
+    return None if rule is None else LinearEpoch(model, rule, source)
+
+
+def _counted(logits: Tensor, y: Tensor, shape: tuple[int, int], sizes: tuple[int, ...]) -> Counted:
+    """Count losses and right answers of all steps; the steps but the last are of one size."""
+    members, classes = shape
+    losses, right = [], []
+    done = 0
+    full = sizes.count(sizes[0])
+    for steps, batch in ((full, sizes[0]), (len(sizes) - full, sizes[-1])):
+        if not steps:
+            continue
+        stop = done + steps * batch
+        some = logits[done * members * classes : stop * members * classes]
+        log_p = torch.log_softmax(some.view(steps, members, classes, batch), dim=2)
+        at = y[done:stop].view(steps, 1, 1, batch).expand(steps, members, 1, batch)
+        losses.append(log_p.gather(2, at).sum(dim=(2, 3)).mul_(-1 / batch))
+        # As argmax, the first of equals.
+        right.append((log_p.max(dim=2, keepdim=True).indices == at).sum(dim=(2, 3)))
+        done = stop
+    return Counted(torch.cat(losses), torch.cat(right), sizes)
