@@ -194,9 +194,10 @@ def _main() -> None:
 def _measure(subject: Subject, request: JsonDict) -> JsonDict:
     """Load once for the imports, and once more for the figures."""
     device = torch.device(request["device"])
-    # Libraries import parts of themselves only while they build a network. These are no memory of
-    # the network, so one is built and dropped before the counting begins.
-    _load(subject, device, request["threads"])
+    # Libraries import parts of themselves only while they build a network, and prepare others when
+    # they first compute one. These are no memory of the network, so one is built, asked and dropped
+    # before the counting begins.
+    _ask_once(*_load(subject, device, request["threads"]), subject.length)
     meter = _meter(device)
     base = meter.settle()
     prepare, spec = _load(subject, device, request["threads"])
@@ -212,6 +213,10 @@ def _measure(subject: Subject, request: JsonDict) -> JsonDict:
         predicting[size] = max(meter.peak() - base, 0)
         del forward
     return {"loading_bytes": max(loading - base, 0), "predicting_bytes": predicting}
+
+
+def _ask_once(prepare: Callable[[int], Forward], spec: Spec, length: int | None) -> None:
+    prepare(1)(example_batch(spec, 1, length))
 
 
 def _load(
