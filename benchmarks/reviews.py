@@ -1,13 +1,38 @@
 """Texts with labels for the benchmarks: made ones as long as film reviews are, or real ones."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from headstart._util.hashing import digest_bytes
+
 _WORDS = ("film", "the", "plot", "was", "and", "scene", "actor", "long", "music", "story")
 _TELLING = (("bad", "dull", "poor"), ("good", "great", "fine"))
 _MEDIAN_WORDS, _SPREAD = 174, 0.6  # of IMDB's reviews; the longest have about 1,400 words
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts in memory, known by their content."""
+
+    texts: Sequence[str]
+
+    @property
+    def names(self) -> list[str]:
+        return [f"text {i}" for i in range(len(self.texts))]
+
+    @property
+    def digests(self) -> list[str]:
+        return [digest_bytes(text.encode()) for text in self.texts]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def read(self, index: int) -> bytes:
+        return self.texts[index].encode()
 
 
 def made(count: int) -> list[tuple[str, int]]:

@@ -9,60 +9,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from headstart._util.hashing import digest_bytes
+from benchmarks.reviews import Texts, made, read
 from headstart._util.progress import SilentProgress
 from headstart.backbones.base import TextOptions
 from headstart.backbones.registry import load_backbone
 from headstart.backbones.transformers_packaged import package_folder
-from headstart.data.source import open_source
 from headstart.features.extract import extract
 from headstart.features.store import FeatureStore
 
 LONGEST = 512
 BATCH = 32
 CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Texts in memory, known by their content."""
-
-    texts: Sequence[str]
-
-    @property
-    def names(self) -> list[str]:
-        return [f"text {i}" for i in range(len(self.texts))]
-
-    @property
-    def digests(self) -> list[str]:
-        return [digest_bytes(text.encode()) for text in self.texts]
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def read(self, index: int) -> bytes:
-        return self.texts[index].encode()
-
-
-def reviews(folder: Path, count: int) -> list[str]:
-    """Return the first reviews of a data set, in an order that does not depend on their length."""
-    source = open_source("text", str(folder))
-    order = np.random.default_rng(0).permutation(len(source.rows))[:count]
-    return [source.read(int(i)).decode() for i in order]
-
-
-def made(count: int) -> list[str]:
-    """Return texts as long as reviews are: 18 to 1,400 words, half of them below 174."""
-    random = np.random.default_rng(0)
-    words = ["film", "good", "the", "plot", "was", "bad", "and", "scene", "actor", "long"]
-    lengths = np.clip(np.exp(random.normal(np.log(174), 0.6, count)), 18, 1400).astype(int)
-    return [" ".join(random.choice(words, n)) for n in lengths]
 
 
 @torch.inference_mode()
@@ -122,8 +84,8 @@ def texts_by_length(texts: Sequence[str]) -> str:
 def main() -> None:
     """Measure on a data set of texts, or on made ones: python -m benchmarks.texts [FOLDER] [N]."""
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
-    texts = reviews(Path(sys.argv[1]), count) if len(sys.argv) > 1 else made(count)
-    print(texts_by_length(texts))
+    rows = read(Path(sys.argv[1]), count) if len(sys.argv) > 1 else made(count)
+    print(texts_by_length([text for text, _ in rows]))
 
 
 if __name__ == "__main__":

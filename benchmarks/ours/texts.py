@@ -5,7 +5,6 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from benchmarks.contender import Answer, Job, answer, corner
 from benchmarks.ours import floors
 from benchmarks.ours.libraries import import_texts
 from benchmarks.ours.study import clocked
-from headstart._util.hashing import digest_bytes
+from benchmarks.reviews import Texts
 from headstart._util.progress import SilentProgress
 from headstart.backbones.base import TextOptions
 from headstart.backbones.registry import load_backbone
@@ -28,27 +27,6 @@ from headstart.train import loop
 from headstart.types import TextSpec
 
 NETWORK = "packaged/minilm-l6"
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Texts in memory, known by their content."""
-
-    texts: Sequence[str]
-
-    @property
-    def names(self) -> list[str]:
-        return [f"text {i}" for i in range(len(self.texts))]
-
-    @property
-    def digests(self) -> list[str]:
-        return [digest_bytes(text.encode()) for text in self.texts]
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def read(self, index: int) -> bytes:
-        return self.texts[index].encode()
 
 
 def features(job: Job, folder: Path) -> Answer:

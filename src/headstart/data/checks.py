@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headstart._util.hashing import digest_bytes
-from headstart.data.facts import Fact, FactCache, KnownFile, file_status
+from headstart.data.facts import Fact, FactCache, KnownFile, can_be_remembered, file_status
 from headstart.data.image import Probe, probe
 from headstart.data.preflight import LeftOut, Preflight, SequenceProbe
 from headstart.data.rows import Source
@@ -141,7 +141,8 @@ def _in_threads(examine: _Examine, count: int, workers: int, per_task: int) -> I
 
 def _picture_examiner(source: Source, cache: FactCache, trust_times: bool) -> _Examine:
     def examine(indices: Sequence[int]) -> list[_Finding]:
-        places = [source.file(index) for index in indices]
+        found = [source.file(index) for index in indices]
+        places = [p if p is not None and can_be_remembered(p) else None for p in found]
         known = cache.files([p for p in places if p is not None]) if trust_times else {}
         return [
             _picture(source, index, place, None if place is None else known.get(place), cache)

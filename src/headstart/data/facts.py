@@ -79,14 +79,11 @@ def file_status(path: str) -> FileStatus | None:
         path: Where it is.
 
     Returns:
-        Its status; None where it is no plain file, is not there, or has a name that is no Unicode,
-        which the cache does not remember.
+        Its status; None where it is no plain file, or not there.
     """
     try:
         found = os.stat(path)
     except (OSError, ValueError):
-        return None
-    if not _is_unicode(path):
         return None
     if not stat.S_ISREG(found.st_mode):
         return None
@@ -141,7 +138,6 @@ class FactCache:
         Returns:
             What is known by path; whether the file is still the same is not looked at.
         """
-        paths = [path for path in paths if _is_unicode(path)]
         if not paths:
             return {}
         query = (
@@ -201,7 +197,8 @@ class FactCache:
             self._connection = None
 
 
-def _is_unicode(path: str) -> bool:
+def can_be_remembered(path: str) -> bool:
+    """Return whether the cache takes a path: not one that is no Unicode."""
     try:
         path.encode()
     except UnicodeEncodeError:

@@ -6,6 +6,7 @@ soonest for one.
 """
 
 import threading
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,28 @@ def weights_bytes(backbone: Backbone, cut: str) -> int:
     return sum(t.numel() * t.element_size() for t in weights)
 
 
-class OnnxRuntimeEngine:
+class _InLanes(ABC):
+    """An engine of a graph with batches of one size, of which lanes compute several at a time."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self._mapped = _mapped(lanes)
+
+    @property
+    def micro_batch(self) -> int:
+        """How many pictures it computes at a time."""
+        return self._lanes.size * self._lanes.count
+
+    def run(self, batch: FloatArray) -> FloatArray:
+        """Compute features: float32 [n, 3, height, width] -> float32 [n, *shape]."""
+        return in_micro_batches(self._run, batch, self._lanes.size, self._mapped)
+
+    @abstractmethod
+    def _run(self, chunk: FloatArray) -> FloatArray:
+        """Compute one batch of the graph's size; several threads call it at a time."""
+
+
+class OnnxRuntimeEngine(_InLanes):
     """ONNX Runtime on the CPU."""
 
     def __init__(self, runtime: Any, graph: bytes | Path, lanes: Lanes) -> None:
@@ -78,8 +100,7 @@ class OnnxRuntimeEngine:
             graph: From `headstart.features.graph`, or a file.
             lanes: How pictures are shared among cores.
         """
-        self._lanes = lanes
-        self._mapped = _mapped(lanes)
+        super().__init__(lanes)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = lanes.threads
         options.inter_op_num_threads = 1
@@ -94,21 +115,12 @@ class OnnxRuntimeEngine:
         """The engine's name."""
         return "onnxruntime"
 
-    @property
-    def micro_batch(self) -> int:
-        """How many pictures it computes at a time."""
-        return self._lanes.size * self._lanes.count
-
-    def run(self, batch: FloatArray) -> FloatArray:
-        """Compute features: float32 [n, 3, height, width] -> float32 [n, *shape]."""
-        return in_micro_batches(self._run, batch, self._lanes.size, self._mapped)
-
     def _run(self, chunk: FloatArray) -> FloatArray:
         result: FloatArray = self._session.run(None, {INPUT: chunk})[0]
         return result
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(_InLanes):
     """OpenVINO on the CPU, in float32."""
 
     def __init__(self, openvino: Any, graph: bytes | Path, spec: InputSpec, lanes: Lanes) -> None:
@@ -120,8 +132,7 @@ class OpenVinoEngine:
             spec: The pictures.
             lanes: How pictures are shared among cores.
         """
-        self._lanes = lanes
-        self._mapped = _mapped(lanes)
+        super().__init__(lanes)
         self._own = threading.local()
         core = openvino.Core()
         model = core.read_model(graph)
@@ -143,15 +154,6 @@ class OpenVinoEngine:
     def name(self) -> Literal["openvino"]:
         """The engine's name."""
         return "openvino"
-
-    @property
-    def micro_batch(self) -> int:
-        """How many pictures it computes at a time."""
-        return self._lanes.size * self._lanes.count
-
-    def run(self, batch: FloatArray) -> FloatArray:
-        """Compute features: float32 [n, 3, height, width] -> float32 [n, *shape]."""
-        return in_micro_batches(self._run, batch, self._lanes.size, self._mapped)
 
     def _run(self, chunk: FloatArray) -> FloatArray:
         if not hasattr(self._own, "request"):  # one of each thread: a request holds one call

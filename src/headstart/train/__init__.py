@@ -4,7 +4,8 @@ language    batches of running text
 order       in which order samples are visited
 mixing      MixUp and CutMix
 source      where the batches come from: stored features, or pictures through the frozen prefix
-optim       optimisers with one set of settings per member, or one learning rate per group
+optim       optimisers with one set of settings per member
+grouped     optimisers with one learning rate per group
 schedule    how the learning rate changes
 plan        what the loop is told
 loop        the loop: yields one record per member, epoch and split
@@ -22,6 +23,7 @@ stages      what a stage trains, and where the network is cut for it
 from headstart.train.acceleration import pays_to_compile, step_precision
 from headstart.train.checkpoint import Checkpoint, CheckpointFolder
 from headstart.train.figures import evaluate, predict_probabilities, predict_split
+from headstart.train.grouped import ParameterGroup, build_grouped_optimizer
 from headstart.train.keeper import EarlyStopping, Outcome
 from headstart.train.language import LanguageSource, token_nll
 from headstart.train.linear_epoch import Whole
@@ -31,8 +33,6 @@ from headstart.train.optim import (
     Hyperparameters,
     Optimizer,
     OptimizerKind,
-    ParameterGroup,
-    build_grouped_optimizer,
     build_optimizer,
 )
 from headstart.train.plan import Precision, TrainPlan
