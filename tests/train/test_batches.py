@@ -26,6 +26,7 @@ from headstart.train import (
     fit,
     loop,
 )
+from headstart.train.linear import LinearGradients
 from headstart.train.order import epoch_order
 from headstart.types import Augmentation, View
 
@@ -87,14 +88,14 @@ def test_a_network_that_computes_each_batch_has_all_threads_and_a_small_step_one
         source._prefix.register_forward_hook(lambda *_: found.append(torch.get_num_threads()))
     head = build_head(HeadSpec(), source.width, CLASSES, [0])
     optimizer = build_optimizer("sgd", list(head.parameters()), [Hyperparameters(0.1)])
-    real = loop.LinearGradients.__call__
+    real = LinearGradients.__call__
 
-    def step(self: loop.LinearGradients, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self: LinearGradients, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         if isinstance(source, CachedSource):
             found.append(torch.get_num_threads())
         return real(self, z, y)
 
-    monkeypatch.setattr(loop.LinearGradients, "__call__", step)
+    monkeypatch.setattr(LinearGradients, "__call__", step)
     monkeypatch.setattr(loop, "epochs_at_once", lambda *_: None)
     before = torch.get_num_threads()
     torch.set_num_threads(2)

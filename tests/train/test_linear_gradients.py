@@ -18,6 +18,7 @@ from headstart.train import (
     build_optimizer,
     drain,
     fit,
+    steps,
 )
 from headstart.train import loop as loop_module
 from headstart.train.figures import count_right
@@ -67,10 +68,10 @@ def train(monkeypatch, seeds, optimizer="nesterov", *, closed=True, memory=None,
             return super().__call__(z, y)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop_module, "LinearGradients", Spy)
+        patch.setattr(steps, "LinearGradients", Spy)
         patch.setattr(loop_module, "epochs_at_once", lambda *_: None)
         if not closed:
-            patch.setattr(loop_module, "covers", lambda *_: False)
+            patch.setattr(steps, "covers", lambda *_: False)
         records, outcomes = drain(fit(head, made, source, plan, memory))
     assert bool(used) == closed
     return head, records, outcomes

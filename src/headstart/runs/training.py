@@ -19,6 +19,7 @@ from headstart.runs.trackers import watching
 from headstart.train import (
     CheckpointFolder,
     FeatureSource,
+    Held,
     Optimizer,
     Outcome,
     Paced,
@@ -268,6 +269,7 @@ class Watched:
         # Asked once: to look through what a source can do takes longer than a small step.
         self._paced = source if isinstance(source, Paced) else None
         self._whole = source if isinstance(source, Whole) else None
+        self._in_epoch = 0
 
     @property
     def width(self) -> int:
@@ -309,6 +311,19 @@ class Watched:
         if found is not None:
             self.task.advance(len(found[1]))
         return found
+
+    def held(self, split: str, most: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Return a split where the source holds it: each epoch looks at it once."""
+        found = self.source.held(split, most) if isinstance(self.source, Held) else None
+        if found is not None:
+            self._in_epoch += len(found[1])
+        return found
+
+    def places(self, epoch: int) -> torch.Tensor:
+        """Return the order of an epoch, and advance by all that it looks at."""
+        assert isinstance(self.source, Held), "asked for only where it held something"
+        self.task.advance(self._in_epoch)
+        return self.source.places(epoch)
 
     def order(self, name: str) -> IntArray | None:
         """Return the order in which the source yields a split."""

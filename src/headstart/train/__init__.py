@@ -3,6 +3,7 @@
 language    batches of running text
 order       in which order samples are visited
 mixing      MixUp and CutMix
+gathered    features by position
 source      where the batches come from: stored features, or pictures through the frozen prefix
 optim       optimisers with one set of settings per member
 grouped     optimisers with one learning rate per group
@@ -14,6 +15,8 @@ autograd    losses and gradients of any model
 acceleration  what its steps do on a GPU besides: bfloat16, compiling
 linear      the same of linear heads in closed form
 linear_epoch  a whole epoch of linear heads by SGD
+span        the same where samples are fewer than features
+steps       which of these make the steps
 figures     losses, right answers and probabilities of logits
 gradients   loss scaling, clipping, averaging of weights
 checkpoint  a training in progress as two files
@@ -23,6 +26,7 @@ stages      what a stage trains, and where the network is cut for it
 from headstart.train.acceleration import pays_to_compile, step_precision
 from headstart.train.checkpoint import Checkpoint, CheckpointFolder
 from headstart.train.figures import evaluate, predict_probabilities, predict_split
+from headstart.train.gathered import ArrayFeatures
 from headstart.train.grouped import ParameterGroup, build_grouped_optimizer
 from headstart.train.keeper import EarlyStopping, Outcome
 from headstart.train.language import LanguageSource, token_nll
@@ -38,12 +42,12 @@ from headstart.train.optim import (
 from headstart.train.plan import Precision, TrainPlan
 from headstart.train.schedule import ScheduleSpec, learning_rate_factor
 from headstart.train.source import (
-    ArrayFeatures,
     CachedSource,
     FeatureSource,
     Paced,
     StandardSource,
 )
+from headstart.train.span import Held
 from headstart.train.stages import StageCut, cut_for, rates_of
 
 __all__ = [
@@ -53,6 +57,7 @@ __all__ = [
     "CheckpointFolder",
     "EarlyStopping",
     "FeatureSource",
+    "Held",
     "Hyperparameters",
     "LanguageSource",
     "Mixing",

@@ -1,7 +1,7 @@
 """Who is best so far: each member's best weights, and which members still count."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -107,6 +107,7 @@ class Keeper:
         keep: Literal["best", "last"],
         best_by: Watched,
         early_stopping: EarlyStopping | None,
+        settle: Callable[[Sequence[int]], None] = lambda _: None,
     ) -> None:
         """Begin with the weights as they are.
 
@@ -116,8 +117,10 @@ class Keeper:
             keep: Which weights a member ends with.
             best_by: The figure that says which epoch is best, where early stopping names none.
             early_stopping: When to stop a member early.
+            settle: Brings the model's weights of some members up to date, before they are kept.
         """
         members = len(rates)
+        self._settle = settle
         self._model = model
         self._rates = tuple(rates)
         self._keep = keep
@@ -217,6 +220,7 @@ class Keeper:
     def _copy(self, members: Sequence[int]) -> None:
         if not members:
             return
+        self._settle(members)
         state = own_state(self._model)
         if len(members) == len(self._best):
             for name, value in state.items():

@@ -5,23 +5,24 @@ looks at single steps, an epoch's features are put in order once, and losses and
 counted once, of all logits together. Weights end as the general loop's, but for rounding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from headstart.heads.batched import BatchedHead, BatchedLinear
-from headstart.train.linear import covers
-from headstart.train.optim import Optimizer, PlainSGD, plain_sgd
-from headstart.train.plan import TrainPlan
+from headstart.train.figures import evaluate
+from headstart.train.keeper import Tally
+from headstart.train.optim import PlainSGD
+from headstart.train.source import FeatureSource
 
 _MOST_NUMBERS = 1 << 24  # of an epoch's features, and of all its logits: 64 MiB each
 
 
 @runtime_checkable
-class Whole(Protocol):
+class Whole(FeatureSource, Protocol):
     """A source that can give an epoch at once."""
 
     @property
@@ -71,7 +72,7 @@ class LinearEpoch:
         """
         layer = head.layers[0]
         assert isinstance(layer, BatchedLinear)
-        self._source, self._rule = source, rule
+        self._head, self._source, self._rule = head, source, rule
         # The same memory without autograd's bookkeeping.
         self._weight, self._bias = layer.weight.detach(), layer.bias.detach()
         self._gradients = torch.empty_like(self._weight), torch.empty_like(self._bias)
@@ -119,35 +120,37 @@ class LinearEpoch:
             torch.mm(error.view(rows, batch), x, out=flat_gradient)
             torch.sum(error, dim=2, out=bias_gradient)
             self._rule.move(self._gradients, factor(step))
-        return _counted(logits, y, (members, classes), sizes)
+        return counted(logits, y, (members, classes), sizes)
+
+    def evaluate(self) -> Tally:
+        """Return mean loss and accuracy on the validation split, of each member."""
+        return evaluate(self._head, self._source, "val")
+
+    def settle(self, members: Sequence[int]) -> None:
+        """Do nothing: weight and bias are where the training is."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return nothing: head and optimiser are all that decides how the training goes on."""
+        return {}
+
+    def resumed(self, state: Mapping[str, Tensor]) -> "LinearEpoch":
+        """Go on from the head and the optimiser as they are."""
+        assert not state, "head and optimiser were all that it had"
+        return self
 
 
-def epochs_at_once(
-    model: nn.Module, optimizer: Optimizer, source: object, plan: TrainPlan
-) -> LinearEpoch | None:
-    """Return what trains a model by epochs, or None where single steps matter.
+def counted(logits: Tensor, y: Tensor, shape: tuple[int, int], sizes: tuple[int, ...]) -> Counted:
+    """Count losses and right answers of all steps.
 
     Args:
-        model: What is trained.
-        optimizer: Over its parameters.
-        source: Its batches.
-        plan: How.
+        logits: Of each step [members·classes, b], one after the other.
+        y: Labels in the epoch's order, [n].
+        shape: Members and classes.
+        sizes: Samples of each step: all but the last are of one size.
 
     Returns:
-        It, for linear heads under plain SGD and an unweighted loss, of which nothing is recorded,
-        clipped or averaged step by step.
+        What the epoch came to.
     """
-    if not (isinstance(model, BatchedHead) and covers(model, plan) and isinstance(source, Whole)):
-        return None
-    by_step = (plan.clip_norm, plan.ema, plan.record_steps, plan.average_after)
-    if any(one is not None for one in by_step) or plan.label_smoothing or plan.class_weights:
-        return None
-    rule = plain_sgd(optimizer, list(model.parameters()))
-    return None if rule is None else LinearEpoch(model, rule, source)
-
-
-def _counted(logits: Tensor, y: Tensor, shape: tuple[int, int], sizes: tuple[int, ...]) -> Counted:
-    """Count losses and right answers of all steps; the steps but the last are of one size."""
     members, classes = shape
     losses, right = [], []
     done = 0

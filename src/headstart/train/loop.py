@@ -8,7 +8,7 @@ linear heads from the closed form.
 import contextlib
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,23 +16,18 @@ from torch import Tensor, nn
 from headstart._util.devices import threads_for
 from headstart._util.seeding import seed_of
 from headstart.errors import StoppedError
-from headstart.heads.batched import BatchedHead
-from headstart.train.autograd import AutogradGradients
 from headstart.train.checkpoint import Checkpoint, Saved
 from headstart.train.figures import batch_size, evaluate
 from headstart.train.gradients import Average, LossScale, clip
 from headstart.train.history import from_table, step_records, to_table
-from headstart.train.keeper import Keeper, Outcome, Sums
-from headstart.train.linear import LinearGradients, covers
-from headstart.train.linear_epoch import epochs_at_once
+from headstart.train.keeper import Keeper, Outcome, Sums, Tally
 from headstart.train.optim import Optimizer
 from headstart.train.plan import Streams, TrainPlan
 from headstart.train.schedule import learning_rate_factor
 from headstart.train.source import FeatureSource, Paced
 from headstart.train.state import load_own_state, own_state
+from headstart.train.steps import epochs_at_once, gradients_of, operations
 from headstart.types import StepRecord
-
-_Gradients = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 _LOOK_EVERY = 25  # steps between two looks at whether the loss is finite, where looking must wait
 
@@ -100,23 +95,6 @@ def drain(
             return records, outcomes
 
 
-def _gradients_of(model: nn.Module, plan: TrainPlan, scale: LossScale) -> _Gradients:
-    """Return what turns a batch into gradients: the closed form where there is one."""
-    if isinstance(model, BatchedHead) and covers(model, plan):
-        return LinearGradients(model, plan)
-    return AutogradGradients(model, plan, scale)
-
-
-def _operations(model: nn.Module, batch: int) -> float:
-    """Return the floating-point operations of a step of a head; infinity where nobody knows.
-
-    Each weight is multiplied with each sample forward, for its gradient, and for its input's.
-    """
-    if not isinstance(model, BatchedHead):
-        return math.inf
-    return 6.0 * sum(p.numel() for p in model.parameters()) * batch
-
-
 class _Run:
     """A training and where it is: after `step` batches of `epoch`."""
 
@@ -133,19 +111,20 @@ class _Run:
         self.epoch, self.step, self.seconds = 1, 0, 0.0
         self.sums = Sums()
         self.records: list[StepRecord] = []
+        # Nobody looks between two steps where checkpoints are made by the clock.
+        alone = checkpoint is None or checkpoint.by_time
+        self.at_once = epochs_at_once(model, optimizer, source, plan) if alone else None
         self.keeper = Keeper(
             model,
             plan.learning_rates,
             keep=plan.keep,
             best_by=plan.best_by,
             early_stopping=plan.early_stopping,
+            settle=self._settle,
         )
         self.scale = LossScale(plan.precision == "float16")
         self.average = None if plan.ema is None else Average(model, plan.ema)
-        self.gradients = _gradients_of(model, plan, self.scale)
-        # Nobody looks between two steps where checkpoints are made by the clock.
-        alone = checkpoint is None or checkpoint.by_time
-        self.at_once = epochs_at_once(model, optimizer, source, plan) if alone else None
+        self.gradients = gradients_of(model, plan, self.scale)
         # Asked once: to look through what a source can do takes longer than a small step.
         self.paced = source if isinstance(source, Paced) else None
         self.trace = Sums()
@@ -195,7 +174,7 @@ class _Run:
         train = self.sums.result()
         middle = time.perf_counter()
         with self.average.shown() if self.average is not None else contextlib.nullcontext():
-            val = evaluate(self.model, self.source, "val", self.plan.goal) if whole else train
+            val = self._evaluate() if whole else train
             val_seconds = time.perf_counter() - middle
             active = self.keeper.active
             self.keeper.look(self.epoch, train, val)
@@ -222,6 +201,15 @@ class _Run:
         self._begin_averaging()
         self.epoch, self.step, self.seconds, self.sums = self.epoch + 1, 0, 0.0, Sums()
         return self.records[known:]
+
+    def _settle(self, members: Sequence[int]) -> None:
+        if self.at_once is not None:
+            self.at_once.settle(members)
+
+    def _evaluate(self) -> Tally:
+        if self.at_once is not None:
+            return self.at_once.evaluate()
+        return evaluate(self.model, self.source, "val", self.plan.goal)
 
     def _begin_averaging(self) -> None:
         """Average from here on where validation is worse than it was some epochs ago."""
@@ -253,7 +241,7 @@ class _Run:
             return None
         start = time.perf_counter() - self.seconds
         size = self.at_once.batch_size
-        threads.enter_context(threads_for(_operations(self.model, size)))
+        threads.enter_context(threads_for(operations(self.model, size)))
         counted = self.at_once.run(self.epoch, self._factor)
         if counted is None:
             return None
@@ -279,7 +267,7 @@ class _Run:
             # A source that computes its batches needs all threads.
             if self.step == first and self.source.ready:
                 size = batch_size(y, self.plan.goal)
-                threads.enter_context(threads_for(_operations(self.model, size)))
+                threads.enter_context(threads_for(operations(self.model, size)))
             losses = self._learn(z, y)
             self.step += 1
             self._trace(losses)
@@ -332,6 +320,8 @@ class _Run:
         }
         if not self.done:
             groups |= {
+                # First: it brings what the optimiser has up to date.
+                "at_once": self.at_once.state() if self.at_once is not None else {},
                 "model": own_state(self.model),
                 "optimizer": self.optimizer.state(),
                 "sums": self.sums.state(),
@@ -361,6 +351,8 @@ class _Run:
             return  # the best weights are the model's
         load_own_state(self.model, saved.under("model"))
         self.optimizer.load_state(saved.under("optimizer"))
+        if self.at_once is not None:
+            self.at_once = self.at_once.resumed(saved.under("at_once"))
         self.sums.load_state(saved.under("sums"), self.device)
         self.trace.load_state(saved.under("trace"), self.device)
         average = saved.under("average")

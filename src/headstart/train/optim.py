@@ -74,6 +74,15 @@ class PlainSGD(Protocol):
         """
         ...
 
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """Return each member's learning rate and momentum, each [M, 1]."""
+        ...
+
+    @property
+    def velocity(self) -> Sequence[Tensor]:
+        """What each parameter moved by last, before the learning rate; empty without momentum."""
+        ...
+
 
 def build_optimizer(
     kind: OptimizerKind,
@@ -195,6 +204,17 @@ class _SGD:
         for (p, velocity, momentum, rate), g in zip(self._rows, gradients, strict=True):
             moved = g if velocity is None else velocity.mul_(momentum).add_(g)
             p.addcmul_(moved, rate, value=-factor)
+
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """Return each member's learning rate and momentum; see `PlainSGD`."""
+        some = self._s.values[0]
+        rate, momentum = (self._s.of(name, some) for name in ("learning_rate", "momentum"))
+        return rate.view(-1, 1), momentum.view(-1, 1)
+
+    @property
+    def velocity(self) -> Sequence[Tensor]:
+        """What each parameter moved by last; see `PlainSGD`."""
+        return self._velocity
 
     def step(self, factor: float) -> None:
         if self.is_plain:

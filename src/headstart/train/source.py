@@ -5,9 +5,7 @@ frozen prefix runs at every step) and "accelerated" training (features are read)
 samples in the same order, and the same random views of them.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +16,7 @@ from headstart._util.devices import full_float32
 from headstart._util.seeding import generator
 from headstart.data.loader import load_batches
 from headstart.features.lengths import filled_up, padded_length
+from headstart.train.gathered import Gatherer, Table, laid_out
 from headstart.train.mixing import Mixing, mix
 from headstart.train.order import epoch_order, evaluation_order
 from headstart.types import Augmentation, FloatArray, ImageSet, InputSpec, IntArray, Spec, View
@@ -25,47 +24,7 @@ from headstart.types import Augmentation, FloatArray, ImageSet, InputSpec, IntAr
 # Features up to this size are held on the device as one tensor; larger ones are gathered per batch.
 RESIDENT_BYTES = 4 << 30
 
-_PIECE_BYTES = 64 << 20  # features that are on their way into a resident table at a time
-
 _PREFIX_BATCH = 32  # samples that go through the frozen network at a time
-
-
-class Gatherer(Protocol):
-    """Rows of features by position: what the feature store returns."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one sample's features."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def gather(self, positions: IntArray) -> FloatArray:
-        """Return the features at `positions`, float32, [k, *shape]."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ArrayFeatures:
-    """Features in memory: the `Gatherer` of whoever has no feature store.
-
-    Attributes:
-        rows: float32, shape [n, *shape].
-    """
-
-    rows: FloatArray
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one sample's features."""
-        return self.rows.shape[1:]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def gather(self, positions: IntArray) -> FloatArray:
-        """Return the features at `positions`, [k, *shape]."""
-        return self.rows[positions]
 
 
 class FeatureSource(Protocol):
@@ -155,8 +114,8 @@ class CachedSource:
         total = (len(features) + sum(len(v) for v in views)) * self.width * 4
         resident = total <= RESIDENT_BYTES and not ragged
         self._resident = resident
-        self._features = _Table(features, shape, device, resident)
-        self._views = [_Table(view, shape, device, resident) for view in views]
+        self._features = Table(features, shape, device, resident)
+        self._views = [Table(view, shape, device, resident) for view in views]
         self._device = device
         self._lengths = lengths
         # What the features themselves cost depends on their length only where they have one.
@@ -183,10 +142,7 @@ class CachedSource:
     def _reader(self, epoch: int) -> tuple[Callable[[slice], Tensor], Tensor]:
         """Return what reads features by place in an epoch's order, and all labels in that order."""
         rows = self._splits["train"]
-        lengths = None if self._lengths is None else self._lengths[rows]
-        orders = {
-            s: epoch_order(len(rows), s, epoch, lengths, self._batch_size) for s in set(self._seeds)
-        }
+        orders = self._orders(epoch)
         order = np.stack([orders[s] for s in self._seeds])
         if len(orders) == 1:
             order = order[0]
@@ -195,6 +151,12 @@ class CachedSource:
         else:
             read = self._features.reader(rows[order])
         return read, self._labels[torch.as_tensor(rows[order], device=self._device)]
+
+    def _orders(self, epoch: int) -> dict[int, IntArray]:
+        """Return the order in which an epoch visits the training split, by seed."""
+        rows, size = self._splits["train"], self._batch_size
+        lengths = None if self._lengths is None else self._lengths[rows]
+        return {s: epoch_order(len(rows), s, epoch, lengths, size) for s in set(self._seeds)}
 
     @property
     def batch_size(self) -> int:
@@ -219,6 +181,28 @@ class CachedSource:
         everything = slice(0, len(rows))
         return read(everything), labels
 
+    def held(self, split: str, most: int) -> tuple[Tensor, Tensor] | None:
+        """Return all features [n, width] and labels [n] of a split, in its order.
+
+        Args:
+            split: Its name.
+            most: Numbers that they may be.
+
+        Returns:
+            They; None where they are more, another view in each epoch, not the same for all
+            members, or not held in memory.
+        """
+        rows = self._splits[split]
+        fits = self._resident and len(rows) * self.width <= most
+        if not fits or self._views or len(set(self._seeds)) > 1 or len(self._features.shape) > 1:
+            return None
+        labels = self._labels[torch.as_tensor(rows, device=self._device)]
+        return self._features.reader(rows)(slice(0, len(rows))), labels
+
+    def places(self, epoch: int) -> Tensor:
+        """Return which training samples an epoch visits, in its order, int64, [n]."""
+        return torch.as_tensor(self._orders(epoch)[self._seeds[0]], device=self._device)
+
     def split(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield a whole split as (z [b, …], y [b]), in the order that `order` says."""
         rows = self._splits[name]
@@ -235,63 +219,6 @@ class CachedSource:
     def order(self, name: str) -> IntArray | None:
         """Return the place in the split of each sample that `split` yields; None: as they are."""
         return evaluation_order(self._splits[name], self._by_length)
-
-
-class _Table:
-    """Features on the device, whole or row by row."""
-
-    def __init__(
-        self, features: Gatherer, shape: tuple[int, ...], device: torch.device, resident: bool
-    ) -> None:
-        self._features, self.shape, self._device = features, shape, device
-        # Feature maps are held as networks read them, channels last: [n, h, w, c].
-        self._maps = len(shape) == 3
-        self._resident = self._held() if resident else None
-
-    def reader(self, rows: IntArray) -> Callable[[slice], Tensor]:
-        """Return what gives features by place among `rows`.
-
-        Args:
-            rows: Positions in the order of visiting, [n] or [M, n].
-
-        Returns:
-            Of a slice of b places, the features [b, *shape] or [M, b, *shape].
-        """
-        held = self._resident
-        if held is None:
-            return lambda batch: self._gathered(rows[..., batch])
-        index = torch.as_tensor(rows, device=self._device)
-
-        def read(batch: slice) -> Tensor:
-            chosen = index[..., batch]
-            if chosen.dim() == 1:
-                found = held.index_select(0, chosen)
-            else:
-                found = held.index_select(0, chosen.reshape(-1))
-                found = found.view(*chosen.shape, *held.shape[1:])
-            return found.movedim(-1, -3) if self._maps else found
-
-        return read
-
-    def _held(self) -> Tensor:
-        """Return all features on the device, brought there in pieces: they are held once."""
-        count = len(self._features)
-        shape = (*self.shape[1:], self.shape[0]) if self._maps else self.shape
-        held = torch.empty(count, *shape, device=self._device)
-        size = max(1, _PIECE_BYTES // (4 * math.prod(self.shape)))
-        for start in range(0, count, size):
-            stop = min(start + size, count)
-            found = self._features.gather(np.arange(start, stop, dtype=np.int64))
-            piece = torch.as_tensor(found).reshape(-1, *self.shape)
-            held[start:stop] = piece.movedim(-3, -1) if self._maps else piece
-        return held
-
-    def _gathered(self, rows: IntArray) -> Tensor:
-        """Return the features at `rows`, read from where they are: [*rows.shape, *shape]."""
-        table = self._features.gather(rows.reshape(-1))
-        if rows.ndim > 1 or len(self.shape) == 1:  # sequences keep the length that they came in
-            table = table.reshape(*rows.shape, *self.shape)
-        return _laid_out(torch.as_tensor(table, device=self._device))
 
 
 class StandardSource:
@@ -397,7 +324,7 @@ class StandardSource:
             filled = batch
             if self._fill_up and not isinstance(self._spec, InputSpec):
                 filled = filled_up(batch, padded_length(batch.shape[1], self._spec.longest))
-            x = _laid_out(torch.from_numpy(filled).to(self._device))
+            x = laid_out(torch.from_numpy(filled).to(self._device))
             index = torch.as_tensor(rows[done : done + len(batch)], device=self._device)
             y = self._labels[index]
             done += len(batch)
@@ -407,9 +334,4 @@ class StandardSource:
                 z = torch.cat(
                     [self._prefix(piece) for piece in torch.split(x, _PREFIX_BATCH)]
                 ).float()
-            yield (z.reshape(len(z), -1) if self._flat else _laid_out(z)), y
-
-
-def _laid_out(z: Tensor) -> Tensor:
-    """Return feature maps with channels last: stored and recomputed ones meet the same code."""
-    return z.contiguous(memory_format=torch.channels_last) if z.dim() == 4 else z.contiguous()
+            yield (z.reshape(len(z), -1) if self._flat else laid_out(z)), y
