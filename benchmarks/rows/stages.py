@@ -21,7 +21,7 @@ from benchmarks.table import Findings, Target, fastest, middle
 
 OURS, TORCH = "Headstart, {} epochs", "PyTorch"
 TARGETS = {4: Target(3.5), 10: Target(5)}
-PHOTOS, MEASURED, UNSTEADY = 200, 2, 1
+PHOTOS, MEASURED, UNSTEADY = 300, 2, 1
 RATE, MOMENTUM, BATCH = 0.001, 0.9, 32
 NETWORK, FIRST = "torchvision/vgg16", "features.29"
 STUDY = """
@@ -137,4 +137,4 @@ def findings(repeats: Sequence[Repeat], about: Mapping[str, Any]) -> Findings:
     return Findings(rows, compared, epochs_run(repeats, (TORCH,), UNSTEADY, max(TARGETS)))
 
 
-GROUP = Group("vgg16", 11, measure, findings)
+GROUP = Group("vgg16", 15, measure, findings)

@@ -26,6 +26,7 @@ from headstart.features.passes import (
     noun,
     replayed,
 )
+from headstart.features.ready import keep_ready, ready_engine
 from headstart.features.replay import Source, find_source
 from headstart.features.store import FeatureStore, human_bytes
 from headstart.features.table import Features
@@ -275,6 +276,9 @@ def _choose(request: Request, images: ImageSet, positions: Sequence[int]) -> Cho
     tried = trial_images()
     if request.engine == "auto" and len(positions) <= tried:
         return use_torch(job, f"for {len(positions)} pictures no trial is worth while")
+    ready = ready_engine(job) if request.engine == "auto" else None
+    if ready is not None:
+        return ready
     # Read, decoded and put away before any engine is built: what is timed then has the processor
     # to itself.
     spec = request.backbone.input_spec
@@ -290,9 +294,11 @@ def _choose(request: Request, images: ImageSet, positions: Sequence[int]) -> Cho
     )
     with closing(loaded) as some:
         samples = next(some)
-    if request.engine == "auto":
-        return choose_engine(job, samples)
-    return use_engine(request.engine, job, samples)
+    if request.engine != "auto":
+        return use_engine(request.engine, job, samples)
+    choice = choose_engine(job, samples)
+    keep_ready(job, choice)
+    return choice
 
 
 def _title(request: Request) -> str:
