@@ -1,7 +1,9 @@
 """An engine that was chosen stays ready for its network, and for nothing else."""
 
 import gc
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from tiny_backbone import Pictures, TinyBackbone, pictures, truth
 
 from headstart._util.progress import SilentProgress
+from headstart.errors import EngineError
 from headstart.features import extract as extract_module
 from headstart.features import ready
 from headstart.features.choose import trial_images, use_engine
@@ -19,6 +22,13 @@ from headstart.features.trials import Choice, Job
 from headstart.types import FloatArray
 
 MANY = trial_images() + 3
+
+
+@pytest.fixture(autouse=True)
+def nothing_ready() -> Iterator[None]:
+    ready.forget_ready()
+    yield
+    ready.forget_ready()
 
 
 @pytest.fixture
@@ -73,9 +83,13 @@ def test_an_engine_that_the_user_names_is_the_one_that_computes(
     assert run(pictures(MANY, seed=5), backbone, tmp_path, engine="torch").engine == "torch"
 
 
-@pytest.mark.parametrize("change", ["weights", "cut", "folder", "threads", "network"])
-def test_anything_else_is_chosen_for_anew(choices: list[Job], tmp_path: Path, change: str) -> None:
-    backbone, cut, folder, before = TinyBackbone(), "pooled", tmp_path, torch.get_num_threads()
+@pytest.mark.parametrize(
+    "change", ["weights", "cut", "folder", "threads", "network", "process", "more"]
+)
+def test_anything_else_is_chosen_for_anew(
+    choices: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    backbone, cut, folder = TinyBackbone(), "pooled", tmp_path
     run(pictures(MANY), backbone, folder)
     if change == "weights":
         with torch.no_grad():
@@ -88,13 +102,12 @@ def test_anything_else_is_chosen_for_anew(choices: list[Job], tmp_path: Path, ch
         cut = "conv"
     elif change == "folder":
         folder = tmp_path / "elsewhere"
-    else:
-        torch.set_num_threads(before + 1)
-    others = pictures(MANY, seed=5)
-    try:
-        again = run(others, backbone, folder, cut=cut)
-    finally:
-        torch.set_num_threads(before)
+    elif change == "threads":
+        monkeypatch.setattr(ready, "cpu_threads", lambda: 99)
+    elif change == "process":
+        monkeypatch.setattr(ready, "os", SimpleNamespace(getpid=lambda: -1))
+    others = pictures(MANY + (change == "more"), seed=5)
+    again = run(others, backbone, folder, cut=cut)
     assert len(choices) == 2
     expected = truth(backbone, cut, others)
     np.testing.assert_allclose(again.features.load(), expected, rtol=1e-5, atol=1e-6)
@@ -103,15 +116,34 @@ def test_anything_else_is_chosen_for_anew(choices: list[Job], tmp_path: Path, ch
 def test_large_networks_and_forgotten_ones_take_no_memory(
     choices: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = len(ready._ready)
+    backbone, second = TinyBackbone(), TinyBackbone(seed=3)
+    run(pictures(MANY), backbone, tmp_path)
+    assert list(ready._ready) == [backbone]
+    run(pictures(MANY), second, tmp_path)
+    assert list(ready._ready) == [second]  # one engine at a time
+    choices.clear()  # they name the backbone
+    del second
+    gc.collect()
+    assert not ready._ready
+    monkeypatch.setattr(ready, "_MOST_BYTES", 0)
+    run(pictures(MANY, seed=5), backbone, tmp_path)
+    assert not ready._ready
+
+
+def test_an_engine_that_failed_is_chosen_anew(
+    choices: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     backbone = TinyBackbone()
     run(pictures(MANY), backbone, tmp_path)
-    assert len(ready._ready) == before + 1
-    choices.clear()  # they name the backbone
-    del backbone
-    gc.collect()
-    assert len(ready._ready) <= before
-    monkeypatch.setattr(ready, "_MOST_BYTES", 0)
-    large = TinyBackbone(seed=3)
-    run(pictures(MANY), large, tmp_path)
-    assert large not in ready._ready
+    (_, _, choice) = ready._ready[backbone]
+
+    def dying(*_: Any) -> Any:
+        raise EngineError("out of memory")
+
+    others = pictures(MANY, seed=5)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(choice.engine), "run", dying)
+        with pytest.raises(EngineError, match="out of memory"):
+            run(others, backbone, tmp_path)
+    assert run(others, backbone, tmp_path).extracted == MANY
+    assert len(choices) == 2

@@ -1,5 +1,7 @@
 """An epoch at once ends where single steps end."""
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from headstart.train import (
     ArrayFeatures,
     CachedSource,
     CheckpointFolder,
+    EarlyStopping,
     Hyperparameters,
     ScheduleSpec,
     TrainPlan,
@@ -24,6 +27,7 @@ from headstart.train import (
 )
 from headstart.train.linear_epoch import LinearEpoch
 from headstart.train.span import SpanEpoch, pays
+from headstart.train.steps import epochs_at_once
 
 TRAIN, VAL = 61, 39  # batches of 20: the last one has one sample
 SPAN = 128  # so wide that weights are coefficients of the samples
@@ -39,7 +43,9 @@ def trained(
     rates: tuple[float, ...] = RATES,
     checkpoint: CheckpointFolder | None = None,
     width: int = WIDTH,
-    head_changes: float = 1.0,
+    head_scale: float = 1.0,
+    places: dict[str, Any] | None = None,
+    moved: bool = False,
     task: Any = None,
     **options: Any,
 ) -> tuple[torch.nn.Module, list[Any]]:
@@ -47,7 +53,7 @@ def trained(
     source: Any = CachedSource(
         ArrayFeatures(features),
         labels,
-        splits(TRAIN, VAL),
+        places or splits(TRAIN, VAL),
         seeds=seeds,
         batch_size=20,
         device=CPU,
@@ -56,12 +62,17 @@ def trained(
     head = build_head(HeadSpec(), width, CLASSES, seeds)
     with torch.no_grad():
         for parameter in head.parameters():
-            parameter.mul_(head_changes)
+            parameter.mul_(head_scale)
     members = [
         Hyperparameters(rate, momentum=momentum)
         for rate, momentum in zip(rates, momenta, strict=True)
     ]
     optimizer = build_optimizer(kind, list(head.parameters()), members, **options)
+    if moved:
+        for parameter in head.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step(1.0)
+        optimizer.zero_grad()
     schedule = ScheduleSpec(kind="cosine", warmup_epochs=1)
     plan = TrainPlan(6, schedule, rates, seed=3, **(plan_changes or {}))
     seen = source if task is None else Watched(source, task)
@@ -137,26 +148,123 @@ def test_weights_and_records_are_those_of_single_steps(
 def test_coefficients_end_as_the_weights_that_are_kept(
     monkeypatch: pytest.MonkeyPatch, keep: str
 ) -> None:
-    # Rates at which members are at their best in different epochs, from weights that are not zero.
     given: dict[str, Any] = {
         "rates": (0.3, 0.01, 0.001),
+        "momenta": (0.9, 0.9, 0.0),
         "plan_changes": {"keep": keep},
         "width": SPAN,
-        "head_changes": 3.0,
+        "head_scale": 3.0,
+    }
+    expected, steps = by_steps(monkeypatch, **given)
+    seen = epochs_run(monkeypatch)
+    found, _ = trained(**given)
+    assert {kind for kind, _ in seen} == {"SpanEpoch"}
+    assert_close(found, expected)
+    # Members are at their best in different epochs, the first of them before the last one.
+    losses = {m: [r.loss for r in steps if (r.member, r.split) == (m, "val")] for m in range(3)}
+    best = [int(np.argmin(losses[m])) for m in range(3)]
+    assert min(best) < 5
+    assert len(set(best)) > 1
+
+
+def test_early_stopping_is_that_of_single_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {
+        "rates": (0.3, 0.01, 0.001),
+        "plan_changes": {"early_stopping": EarlyStopping(patience=1, metric="accuracy")},
+        "width": SPAN,
+    }
+    expected, steps = by_steps(monkeypatch, **given)
+    seen = epochs_run(monkeypatch)
+    found, records = trained(**given)
+    assert {kind for kind, _ in seen} == {"SpanEpoch"}
+    assert_close(found, expected)
+    assert [(r.member, r.epoch, r.split) for r in records] == [
+        (r.member, r.epoch, r.split) for r in steps
+    ]
+    assert len({r.epoch for r in records if r.member == 0}) < 6
+
+
+def test_splits_may_lie_anywhere_and_go_by_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixed = np.random.default_rng(1).permutation(TRAIN + VAL)
+    lengths = np.random.default_rng(2).integers(1, 9, TRAIN + VAL)
+    given: dict[str, Any] = {
+        "places": {"train": mixed[:TRAIN], "val": mixed[TRAIN:]},
+        "source_changes": {"lengths": lengths},
+        "width": SPAN,
     }
     expected, _ = by_steps(monkeypatch, **given)
+    seen = epochs_run(monkeypatch)
     found, _ = trained(**given)
+    assert {kind for kind, _ in seen} == {"SpanEpoch"}
     assert_close(found, expected)
 
 
-def test_few_epochs_of_many_samples_are_no_reason_to_multiply_them(
-    monkeypatch: pytest.MonkeyPatch,
+def test_few_epochs_of_many_samples_are_no_reason_to_multiply_them() -> None:
+    assert pays(800, 1280, rows=45, epochs=50)
+    assert not pays(800, 1280, rows=5, epochs=20)
+    assert not pays(1281, 1280, rows=45, epochs=50)
+    assert not pays(5000, 8192, rows=45, epochs=500)
+    assert not pays(4000, 8192, rows=5000, epochs=500)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("RESIDENT_BYTES", 0), ("MOST_NUMBERS", SPAN * TRAIN - 1)],
+)
+def test_what_does_not_fit_into_memory_is_not_multiplied(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: int
 ) -> None:
-    z = torch.empty(1, 1).expand(800, 1280)
-    assert pays(z, rows=45, epochs=50)
-    assert not pays(z, rows=5, epochs=20)
-    assert not pays(torch.empty(1, 1).expand(1281, 1280), rows=45, epochs=50)
-    assert not pays(torch.empty(1, 1).expand(5000, 8192), rows=45, epochs=500)
+    place = "headstart.train.source" if name == "RESIDENT_BYTES" else "headstart.train.steps"
+    monkeypatch.setattr(f"{place}.{name}", value)
+    seen = epochs_run(monkeypatch)
+    trained(width=SPAN)
+    assert "SpanEpoch" not in {kind for kind, _ in seen}
+
+
+def test_an_optimiser_that_has_moved_keeps_its_velocity(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, _ = by_steps(monkeypatch, width=SPAN, moved=True)
+    found, _ = trained(width=SPAN, moved=True)
+    assert_close(found, expected)
+
+
+@pytest.mark.parametrize("width", [WIDTH, SPAN])
+def test_nothing_is_held_when_a_training_has_ended(width: int) -> None:
+    gone = []
+    real = loop._Run.__init__
+
+    def noted(self: Any, *given: Any) -> None:
+        real(self, *given)
+        gone.append(weakref.ref(self.keeper))
+
+    gc.disable()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop._Run, "__init__", noted)
+            trained(width=width)
+        assert [one() for one in gone] == [None]
+    finally:
+        gc.enable()
+
+
+def test_a_step_has_the_threads_that_it_is_worth() -> None:
+    features, labels = data(TRAIN + VAL, (40_000,))
+    found = {}
+    for kind, epochs in ((LinearEpoch, 1), (SpanEpoch, 10)):
+        source = CachedSource(
+            ArrayFeatures(features), labels, splits(TRAIN, VAL), seeds=(3,) * 3, batch_size=20,
+            device=CPU,
+        )  # fmt: skip
+        head = build_head(HeadSpec(), 40_000, CLASSES, (3,) * 3)
+        members = [Hyperparameters(0.01)] * 3
+        optimizer = build_optimizer("sgd", list(head.parameters()), members)
+        plan = TrainPlan(epochs, ScheduleSpec(), (0.01,) * 3)
+        chosen = epochs_at_once(head, optimizer, source, plan)
+        assert type(chosen) is kind
+        assert chosen is not None
+        found[kind] = chosen.operations
+    # 12 rows of 40,000 weights, or of 62 coefficients, by 20 samples.
+    assert found[LinearEpoch] == pytest.approx(6 * 12 * 40_000 * 20, rel=0.01)
+    assert found[SpanEpoch] == 2 * 12 * 62 * 20
 
 
 def test_progress_counts_what_an_epoch_looks_at() -> None:
@@ -218,11 +326,21 @@ def folder(path: Any, stop_after: int | None) -> CheckpointFolder:
 
 
 @pytest.mark.parametrize("width", [WIDTH, SPAN])
-@pytest.mark.parametrize("momenta", [MOMENTA, (0.0, 0.0, 0.0)])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"momenta": (0.0, 0.0, 0.0)},
+        {"plan_changes": {"keep": "last"}},
+        {"rates": (1e38, 0.05, 0.05)},
+        {"rates": (3.0, 3.0, 3.0)},  # nobody improves after the stop
+    ],
+    ids=str,
+)
 def test_what_is_stopped_goes_on_bit_for_bit(
-    tmp_path: Any, width: int, momenta: tuple[float, ...]
+    tmp_path: Any, width: int, changes: dict[str, Any]
 ) -> None:
-    given: dict[str, Any] = {"width": width, "momenta": momenta}
+    given: dict[str, Any] = {"width": width, **changes}
     whole, _ = trained(checkpoint=folder(tmp_path / "whole", None), **given)
     with pytest.raises(StoppedError, match="after step 4"):
         trained(checkpoint=folder(tmp_path / "parts", 2), **given)
@@ -247,6 +365,19 @@ def test_coefficients_go_on_as_weights_and_weights_do_not_turn_into_coefficients
     found, _ = trained(checkpoint=folder(tmp_path / "steps", None), width=SPAN)
     assert_close(found, expected)
     assert seen == [("LinearEpoch", epoch) for epoch in (4, 5, 6)]
+
+
+def test_a_version_that_judges_otherwise_goes_on_by_weights(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    expected, _ = by_steps(monkeypatch, width=SPAN)
+    with pytest.raises(StoppedError):
+        trained(checkpoint=folder(tmp_path, 2), width=SPAN)
+    monkeypatch.setattr("headstart.train.steps.pays", lambda *_: False)
+    seen = epochs_run(monkeypatch)
+    found, _ = trained(checkpoint=folder(tmp_path, None), width=SPAN)
+    assert {kind for kind, _ in seen} == {"LinearEpoch"}
+    assert_close(found, expected)
 
 
 def test_checkpoints_by_steps_are_made_between_steps(

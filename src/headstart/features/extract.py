@@ -26,7 +26,7 @@ from headstart.features.passes import (
     noun,
     replayed,
 )
-from headstart.features.ready import keep_ready, ready_engine
+from headstart.features.ready import forget_ready, keep_ready, ready_engine
 from headstart.features.replay import Source, find_source
 from headstart.features.store import FeatureStore, human_bytes
 from headstart.features.table import Features
@@ -214,7 +214,11 @@ def _extract_missing(
         progress.say(_describe(trial))
     start = time.perf_counter()
     rows = computed(request, images, missing, choice.engine, progress)
-    written = _store(request, rows, choice.engine.name)
+    try:
+        written = _store(request, rows, choice.engine.name)
+    except EngineError:
+        forget_ready()
+        raise
     return _Work(len(missing), time.perf_counter() - start, written, choice.trials)
 
 
@@ -296,6 +300,7 @@ def _choose(request: Request, images: ImageSet, positions: Sequence[int]) -> Cho
         samples = next(some)
     if request.engine != "auto":
         return use_engine(request.engine, job, samples)
+    forget_ready()  # or its weights would lie in memory beside those of all that are tried
     choice = choose_engine(job, samples)
     keep_ready(job, choice)
     return choice

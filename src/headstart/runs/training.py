@@ -269,7 +269,8 @@ class Watched:
         # Asked once: to look through what a source can do takes longer than a small step.
         self._paced = source if isinstance(source, Paced) else None
         self._whole = source if isinstance(source, Whole) else None
-        self._in_epoch = 0
+        self._held = source if isinstance(source, Held) else None
+        self._in_epoch: dict[str, int] = {}
 
     @property
     def width(self) -> int:
@@ -314,16 +315,16 @@ class Watched:
 
     def held(self, split: str, most: int) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Return a split where the source holds it: each epoch looks at it once."""
-        found = self.source.held(split, most) if isinstance(self.source, Held) else None
+        found = None if self._held is None else self._held.held(split, most)
         if found is not None:
-            self._in_epoch += len(found[1])
+            self._in_epoch[split] = len(found[1])
         return found
 
     def places(self, epoch: int) -> torch.Tensor:
         """Return the order of an epoch, and advance by all that it looks at."""
-        assert isinstance(self.source, Held), "asked for only where it held something"
-        self.task.advance(self._in_epoch)
-        return self.source.places(epoch)
+        assert self._held is not None, "asked for only where it held something"
+        self.task.advance(sum(self._in_epoch.values()))
+        return self._held.places(epoch)
 
     def order(self, name: str) -> IntArray | None:
         """Return the order in which the source yields a split."""

@@ -1,9 +1,9 @@
 """Who is best so far: each member's best weights, and which members still count."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -96,6 +96,18 @@ class Sums:
             self._count = int(state["count"])
 
 
+class Aside(Protocol):
+    """Has the weights of all members while the model's stay behind."""
+
+    def remember(self, members: Sequence[int]) -> None:
+        """Remember some members' weights as they are now."""
+        ...
+
+    def recall(self) -> None:
+        """Set the model to the weights of each member that were remembered last."""
+        ...
+
+
 class Keeper:
     """Remembers each member's best weights, and which members still count."""
 
@@ -107,7 +119,7 @@ class Keeper:
         keep: Literal["best", "last"],
         best_by: Watched,
         early_stopping: EarlyStopping | None,
-        settle: Callable[[Sequence[int]], None] = lambda _: None,
+        aside: Aside | None = None,
     ) -> None:
         """Begin with the weights as they are.
 
@@ -117,10 +129,11 @@ class Keeper:
             keep: Which weights a member ends with.
             best_by: The figure that says which epoch is best, where early stopping names none.
             early_stopping: When to stop a member early.
-            settle: Brings the model's weights of some members up to date, before they are kept.
+            aside: Where weights are while the model's stay behind.
         """
         members = len(rates)
-        self._settle = settle
+        self.aside = aside
+        self._behind = False
         self._model = model
         self._rates = tuple(rates)
         self._keep = keep
@@ -141,7 +154,9 @@ class Keeper:
         return [m for m in everyone if m not in self._diverged and m not in self._stopped]
 
     def look(self, epoch: int, train: Tally, val: Tally) -> None:
-        """Take note of an epoch; the model holds the weights that `val` was measured with.
+        """Take note of an epoch.
+
+        The model, or what has its weights aside, holds those that `val` was measured with.
 
         Args:
             epoch: From 1.
@@ -171,6 +186,7 @@ class Keeper:
 
     def restore(self) -> None:
         """Put each member's kept weights into the model."""
+        self._catch_up()
         load_own_state(self._model, self._snapshot)
 
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -186,7 +202,8 @@ class Keeper:
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the part of a checkpoint that is numbers."""
+        """Return the part of a checkpoint that is numbers; the model may get the kept weights."""
+        self._catch_up()
         numbers = {
             ".best": self._best,
             ".best_epoch": self._best_epoch,
@@ -220,7 +237,10 @@ class Keeper:
     def _copy(self, members: Sequence[int]) -> None:
         if not members:
             return
-        self._settle(members)
+        if self.aside is not None:
+            self.aside.remember(members)
+            self._behind = True
+            return
         state = own_state(self._model)
         if len(members) == len(self._best):
             for name, value in state.items():
@@ -230,3 +250,12 @@ class Keeper:
         for name, value in state.items():
             index = rows.to(value.device)
             self._snapshot[name][index] = value[index]
+
+    def _catch_up(self) -> None:
+        """Keep the weights of what was remembered."""
+        if self.aside is None or not self._behind:
+            return
+        self.aside.recall()
+        for name, value in own_state(self._model).items():
+            self._snapshot[name].copy_(value.detach())
+        self._behind = False

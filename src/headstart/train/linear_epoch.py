@@ -5,7 +5,7 @@ looks at single steps, an epoch's features are put in order once, and losses and
 counted once, of all logits together. Weights end as the general loop's, but for rounding.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -82,6 +82,19 @@ class LinearEpoch:
         """Samples per optimiser step."""
         return self._source.batch_size
 
+    @property
+    def operations(self) -> float:
+        """Floating-point operations of a step: forward, and both gradients, as autograd counts."""
+        return 6.0 * (self._weight.numel() + self._bias.numel()) * self.batch_size
+
+    def prepare(self) -> None:
+        """Do nothing: an epoch needs nothing but itself."""
+
+    @property
+    def aside(self) -> None:
+        """What remembers weights that are kept: nothing, they are the head's."""
+        return
+
     @torch.no_grad()
     def run(self, epoch: int, factor: Callable[[int], float]) -> Counted | None:
         """Train an epoch.
@@ -126,16 +139,13 @@ class LinearEpoch:
         """Return mean loss and accuracy on the validation split, of each member."""
         return evaluate(self._head, self._source, "val")
 
-    def settle(self, members: Sequence[int]) -> None:
-        """Do nothing: weight and bias are where the training is."""
-
     def state(self) -> dict[str, Tensor]:
         """Return nothing: head and optimiser are all that decides how the training goes on."""
         return {}
 
     def resumed(self, state: Mapping[str, Tensor]) -> "LinearEpoch":
-        """Go on from the head and the optimiser as they are."""
-        assert not state, "head and optimiser were all that it had"
+        """Go on from the head and the optimiser as they are, whatever else was saved."""
+        del state
         return self
 
 

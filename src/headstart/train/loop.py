@@ -8,7 +8,7 @@ linear heads from the closed form.
 import contextlib
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,8 @@ def fit(
     checkpoint: Checkpoint | None = None,
 ) -> Generator[StepRecord, None, tuple[Outcome, ...]]:
     """Train all members and leave the model with each member's kept weights, in eval mode.
+
+    Until then the model's weights, and the optimiser's state, may be those of an earlier epoch.
 
     Args:
         model: Maps features to logits [M, b, classes]; where M > 1 each parameter's first axis is
@@ -120,7 +122,7 @@ class _Run:
             keep=plan.keep,
             best_by=plan.best_by,
             early_stopping=plan.early_stopping,
-            settle=self._settle,
+            aside=None if self.at_once is None else self.at_once.aside,
         )
         self.scale = LossScale(plan.precision == "float16")
         self.average = None if plan.ema is None else Average(model, plan.ema)
@@ -202,10 +204,6 @@ class _Run:
         self.epoch, self.step, self.seconds, self.sums = self.epoch + 1, 0, 0.0, Sums()
         return self.records[known:]
 
-    def _settle(self, members: Sequence[int]) -> None:
-        if self.at_once is not None:
-            self.at_once.settle(members)
-
     def _evaluate(self) -> Tally:
         if self.at_once is not None:
             return self.at_once.evaluate()
@@ -235,14 +233,15 @@ class _Run:
                 found.loss, rates, (self.plan.stage, self.epoch, done), seconds
             )
 
-    def _train_at_once(self, threads: contextlib.ExitStack) -> bool | None:
+    def _train_at_once(self) -> bool | None:
         """Train a whole epoch; return None where that cannot be, else what `_train` returns."""
         if self.at_once is None or self.step:
             return None
         start = time.perf_counter() - self.seconds
-        size = self.at_once.batch_size
-        threads.enter_context(threads_for(operations(self.model, size)))
-        counted = self.at_once.run(self.epoch, self._factor)
+        self.at_once.prepare()
+        # Steps alone: what is saved is computed by as many threads as at the end.
+        with threads_for(self.at_once.operations):
+            counted = self.at_once.run(self.epoch, self._factor)
         if counted is None:
             return None
         steps, lost = counted.until_lost()
@@ -258,7 +257,7 @@ class _Run:
     def _train(self, threads: contextlib.ExitStack) -> bool:
         """Train from `step` to the end of the epoch; return False where every loss is lost."""
         self.model.train()
-        whole = self._train_at_once(threads)
+        whole = self._train_at_once()
         if whole is not None:
             return whole
         start = time.perf_counter() - self.seconds
@@ -353,6 +352,7 @@ class _Run:
         self.optimizer.load_state(saved.under("optimizer"))
         if self.at_once is not None:
             self.at_once = self.at_once.resumed(saved.under("at_once"))
+            self.keeper.aside = self.at_once.aside
         self.sums.load_state(saved.under("sums"), self.device)
         self.trace.load_state(saved.under("trace"), self.device)
         average = saved.under("average")

@@ -12,7 +12,6 @@ coefficients. Where the mean were not apart, as large as features after a ReLU h
 would cost ten times as much.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -24,6 +23,7 @@ from headstart.train.keeper import Sums, Tally
 from headstart.train.linear_epoch import Counted, LinearEpoch, Whole, counted
 from headstart.train.optim import PlainSGD
 
+_STATE = ("weight", "bias", "coefficients", "velocity", "remembered")
 _MOST_SAMPLES = 4096  # their products with each other: 64 MiB
 MOST_NUMBERS = 1 << 24
 """Of features, and of an epoch's logits: 64 MiB each."""
@@ -46,7 +46,10 @@ class Held(Whole, Protocol):
 
 
 class SpanEpoch:
-    """Trains linear heads for an epoch at a time, by coefficients of the samples."""
+    """Trains linear heads for an epoch at a time, by coefficients of the samples.
+
+    Weight and bias of the head stay as they were until `state` or `recall` sets them.
+    """
 
     def __init__(
         self,
@@ -56,7 +59,7 @@ class SpanEpoch:
         samples: tuple[Tensor, Tensor],
         others: tuple[Tensor, Tensor],
     ) -> None:
-        """Multiply the samples with each other.
+        """Begin with no coefficients; samples are multiplied in the first epoch.
 
         Args:
             head: One that `headstart.train.linear.covers` accepts, on its device, before its first
@@ -69,41 +72,54 @@ class SpanEpoch:
         layer = head.layers[0]
         assert isinstance(layer, BatchedLinear)
         self._head, self._rule, self._source = head, rule, source
+        self._members, self._classes, width = layer.weight.shape
+        rows = self._members * self._classes
         # The same memory without autograd's bookkeeping.
-        self._weight, self._bias = layer.weight.detach(), layer.bias.detach()
-        (z, self._y), (other_z, self._other_y) = samples, others
-        mean = z.mean(0, keepdim=True)
-        self._basis = torch.cat((z - mean, mean))  # [n + 1, width]
-        self._z, self._products = z, self._products_of(z)
-        self._other_z, self._other_products = other_z, self._products_of(other_z)
-        rows = math.prod(self._weight.shape[:2])
-        nothing = torch.zeros(rows, len(self._basis), device=z.device)
-        weight, bias = self._weight.view(rows, -1).clone(), self._bias.view(rows, 1).clone()
-        self._begin(weight, bias, nothing, nothing.clone())
-
-    def _products_of(self, z: Tensor) -> Tensor:
-        """Return the products of samples with the basis: [samples, n + 1]."""
-        products = torch.mm(z, self._basis.t())
-        products[:, -1] += 1  # the bias moves as the mean does
-        return products
-
-    def _begin(self, weight: Tensor, bias: Tensor, coefficients: Tensor, velocity: Tensor) -> None:
-        """Begin at a first weight [rows, width] and bias [rows, 1] and what came to them."""
-        self._first = weight, bias
-        self._coefficients, self._velocity = coefficients, velocity
-        # Of the first weight, [rows, samples].
-        self._logits = torch.addmm(bias, weight, self._z.t())
-        self._other_logits = torch.addmm(bias, weight, self._other_z.t())
+        self._weight = layer.weight.detach().view(rows, width)
+        self._bias = layer.bias.detach().view(rows, 1)
+        self._first = self._weight.clone(), self._bias.clone()
+        self._samples: tuple[Tensor, Tensor] | None = (samples[0], others[0])
+        self._y, self._other_y = samples[1], others[1]
+        self._coefficients = torch.zeros(rows, len(self._y) + 1, device=self._y.device)
+        self._velocity = torch.zeros_like(self._coefficients)
+        self._remembered = torch.zeros_like(self._coefficients)
+        self._basis = self._products = self._other_products = self._weight[:0]
+        self._logits = self._other_logits = self._bias[:0]
 
     @property
     def batch_size(self) -> int:
         """Samples per optimiser step."""
         return self._source.batch_size
 
+    @property
+    def operations(self) -> float:
+        """Floating-point operations of a step."""
+        return 2.0 * self._coefficients.numel() * self.batch_size
+
+    @property
+    def aside(self) -> "SpanEpoch":
+        """What remembers weights that are kept: this."""
+        return self
+
+    @torch.no_grad()
+    def prepare(self) -> None:
+        """Multiply the samples with each other, once; they are not needed afterwards."""
+        if self._samples is None:
+            return
+        (z, other_z), self._samples = self._samples, None
+        mean = z.mean(0, keepdim=True)
+        self._basis = torch.cat((z - mean, mean))  # [n + 1, width]
+        weight, bias = self._first
+        self._products, self._other_products = (self._products_of(some) for some in (z, other_z))
+        # Of the first weight, [rows, samples].
+        self._logits = torch.addmm(bias, weight, z.t())
+        self._other_logits = torch.addmm(bias, weight, other_z.t())
+
     @torch.no_grad()
     def run(self, epoch: int, factor: Callable[[int], float]) -> Counted:
-        """Train an epoch; weight and bias stay behind until they settle. See `LinearEpoch.run`."""
-        members, classes, _ = self._weight.shape
+        """Train an epoch; see `LinearEpoch.run`."""
+        self.prepare()
+        members, classes = self._members, self._classes
         rows, size, count = members * classes, self.batch_size, len(self._y)
         places = self._source.places(epoch)
         y = self._y[places]
@@ -135,42 +151,42 @@ class SpanEpoch:
     @torch.no_grad()
     def evaluate(self) -> Tally:
         """Return mean loss and accuracy on the validation split, of each member."""
-        members, classes, _ = self._weight.shape
+        self.prepare()
         count = len(self._other_y)
         products = self._other_products
         logits = torch.addmm(self._other_logits, self._coefficients, products.t())
-        found = counted(logits.view(-1), self._other_y, (members, classes), (count,))
+        shape = (self._members, self._classes)
+        found = counted(logits.view(-1), self._other_y, shape, (count,))
         sums = Sums()
         sums.add(found.losses[0], found.right[0], count)
         return sums.result()
 
     @torch.no_grad()
-    def settle(self, members: Sequence[int]) -> None:
-        """Bring weight and bias of some members to where their training is."""
-        chosen = torch.tensor(members, device=self._weight.device)
-        count, classes, width = self._weight.shape
+    def remember(self, members: Sequence[int]) -> None:
+        """Remember some members' weights as they are now."""
+        shape = (self._members, self._classes, -1)
+        remembered, now = self._remembered.view(shape), self._coefficients.view(shape)
+        if len(members) == self._members:
+            remembered.copy_(now)
+            return
+        chosen = torch.tensor(members, device=now.device)
+        remembered[chosen] = now[chosen]
 
-        def of(rows: Tensor) -> Tensor:
-            return rows.view(count, classes, -1).index_select(0, chosen).flatten(0, 1)
-
-        weight, bias = (of(rows) for rows in self._first)
-        coefficients = of(self._coefficients)
-        weight = torch.addmm(weight, coefficients, self._basis)
-        self._weight[chosen] = weight.view(-1, classes, width)
-        self._bias[chosen] = (bias + coefficients[:, -1:]).view(-1, classes)
+    def recall(self) -> None:
+        """Set the head to the weights of each member that were remembered last."""
+        self._set_head(self._remembered)
 
     @torch.no_grad()
     def state(self) -> dict[str, Tensor]:
-        """Return what decides how the training goes on; settle all of head and rule."""
-        self.settle(range(len(self._weight)))
+        """Return what decides how the training goes on; set head and rule to where it is."""
+        self._set_head(self._coefficients)
         moved = torch.mm(self._velocity, self._basis), self._velocity[:, -1]
         # Without momentum there is none.
         for velocity, now in zip(self._rule.velocity, moved, strict=False):
             velocity.copy_(now.view_as(velocity))
-        weight, bias = self._first
-        own = {"coefficients": self._coefficients, "velocity": self._velocity}
-        return {"weight": weight, "bias": bias, **own}
+        return dict(zip(_STATE, self._tensors(), strict=True))
 
+    @torch.no_grad()
     def resumed(self, state: Mapping[str, Tensor]) -> "LinearEpoch | SpanEpoch":
         """Go on from what `state` returned, by what the training did before.
 
@@ -180,24 +196,41 @@ class SpanEpoch:
         Returns:
             What trains from here on.
         """
-        if not state:
+        if state.keys() != set(_STATE):
             return LinearEpoch(self._head, self._rule, self._source)
-        device = self._weight.device
-        self._begin(**{name: value.to(device) for name, value in state.items()})
+        for name, tensor in zip(_STATE, self._tensors(), strict=True):
+            tensor.copy_(state[name])
         return self
 
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return (*self._first, self._coefficients, self._velocity, self._remembered)
 
-def pays(z: Tensor, rows: int, epochs: int) -> bool:
+    @torch.no_grad()
+    def _set_head(self, coefficients: Tensor) -> None:
+        # Always all members: a product of fewer rows may round otherwise.
+        self.prepare()
+        weight, bias = self._first
+        torch.addmm(weight, coefficients, self._basis, out=self._weight)
+        torch.add(bias, coefficients[:, -1:], out=self._bias)
+
+    def _products_of(self, z: Tensor) -> Tensor:
+        """Return the products of samples with the basis: [samples, n + 1]."""
+        products = torch.mm(z, self._basis.t())
+        products[:, -1] += 1  # the bias moves as the mean does
+        return products
+
+
+def pays(samples: int, width: int, rows: int, epochs: int) -> bool:
     """Return whether steps by coefficients are worth the products of all samples.
 
     Args:
-        z: The training samples, [n, width].
+        samples: Of the training split.
+        width: Features.
         rows: Members times classes.
         epochs: Of the whole training.
 
     Returns:
         Whether a step is smaller, memory suffices, and epochs make up for the products.
     """
-    samples, width = z.shape
     fits = samples <= _MOST_SAMPLES and samples * rows <= MOST_NUMBERS
     return fits and samples <= width and rows * epochs >= samples

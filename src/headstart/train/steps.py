@@ -10,7 +10,7 @@ from headstart.train.autograd import AutogradGradients
 from headstart.train.gradients import LossScale
 from headstart.train.linear import LinearGradients, covers
 from headstart.train.linear_epoch import LinearEpoch, Whole
-from headstart.train.optim import Optimizer, plain_sgd
+from headstart.train.optim import Optimizer, PlainSGD, plain_sgd
 from headstart.train.plan import TrainPlan
 from headstart.train.span import MOST_NUMBERS, Held, SpanEpoch, pays
 
@@ -41,14 +41,28 @@ def epochs_at_once(
     rule = plain_sgd(optimizer, list(model.parameters()))
     if rule is None:
         return None
-    layer = model.layers[0]
-    assert isinstance(layer, BatchedLinear)
-    rows = math.prod(layer.weight.shape[:2])
-    if isinstance(source, Held):
-        train, val = (source.held(split, MOST_NUMBERS) for split in ("train", "val"))
-        if train is not None and val is not None and pays(train[0], rows, plan.epochs):
-            return SpanEpoch(model, rule, source, train, val)
+    if isinstance(source, Held) and not any(bool(one.any()) for one in rule.velocity):
+        found = _by_coefficients(model, rule, source, plan.epochs)
+        if found is not None:
+            return found
     return LinearEpoch(model, rule, source)
+
+
+def _by_coefficients(
+    head: BatchedHead, rule: PlainSGD, source: Held, epochs: int
+) -> SpanEpoch | None:
+    layer = head.layers[0]
+    assert isinstance(layer, BatchedLinear)
+    rows, width = math.prod(layer.weight.shape[:2]), source.width
+    # Samples are gathered only where as many as there are at least would pay.
+    least = (source.steps_per_epoch - 1) * source.batch_size + 1
+    train = source.held("train", MOST_NUMBERS) if pays(least, width, rows, epochs) else None
+    if train is None or not pays(len(train[1]), width, rows, epochs):
+        return None
+    val = source.held("val", MOST_NUMBERS)
+    if val is None or len(val[1]) * rows > MOST_NUMBERS:
+        return None
+    return SpanEpoch(head, rule, source, train, val)
 
 
 def gradients_of(model: nn.Module, plan: TrainPlan, scale: LossScale) -> Gradients:
