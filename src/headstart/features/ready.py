@@ -51,7 +51,7 @@ def keep_ready(job: Job, choice: Choice) -> None:
 
 
 def forget_ready() -> None:
-    """Let go of it: it has failed."""
+    """Let go of it: it has failed, or another one is about to be chosen."""
     _ready.clear()
 
 

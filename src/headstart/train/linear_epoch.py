@@ -18,7 +18,8 @@ from headstart.train.keeper import Tally
 from headstart.train.optim import PlainSGD
 from headstart.train.source import FeatureSource
 
-_MOST_NUMBERS = 1 << 24  # of an epoch's features, and of all its logits: 64 MiB each
+MOST_NUMBERS = 1 << 24
+"""Of an epoch's features, and of all its logits: 64 MiB each."""
 
 
 @runtime_checkable
@@ -108,7 +109,7 @@ class LinearEpoch:
         """
         members, classes, width = self._weight.shape
         rows, size = members * classes, self._source.batch_size
-        most = min(_MOST_NUMBERS, _MOST_NUMBERS // rows * width)
+        most = min(MOST_NUMBERS, MOST_NUMBERS // rows * width)
         found = self._source.whole(epoch, most)
         if found is None:
             return None

@@ -174,8 +174,7 @@ class CachedSource:
             They; None where they are more, not the same for all members, or not held in memory.
         """
         rows = self._splits["train"]
-        fits = self._resident and len(rows) * self.width <= most
-        if not fits or len(set(self._seeds)) > 1 or len(self._features.shape) > 1:
+        if not self._is_one_table(rows, most):
             return None
         read, labels = self._reader(epoch)
         everything = slice(0, len(rows))
@@ -193,11 +192,15 @@ class CachedSource:
             members, or not held in memory.
         """
         rows = self._splits[split]
-        fits = self._resident and len(rows) * self.width <= most
-        if not fits or self._views or len(set(self._seeds)) > 1 or len(self._features.shape) > 1:
+        if self._views or not self._is_one_table(rows, most):
             return None
         labels = self._labels[torch.as_tensor(rows, device=self._device)]
         return self._features.reader(rows)(slice(0, len(rows))), labels
+
+    def _is_one_table(self, rows: IntArray, most: int) -> bool:
+        """Return whether rows are held in memory, one width for all members, and not too many."""
+        fits = self._resident and len(rows) * self.width <= most
+        return fits and len(set(self._seeds)) == 1 and len(self._features.shape) == 1
 
     def places(self, epoch: int) -> Tensor:
         """Return which training samples an epoch visits, in its order, int64, [n]."""

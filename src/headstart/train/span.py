@@ -20,13 +20,11 @@ from torch import Tensor
 
 from headstart.heads.batched import BatchedHead, BatchedLinear
 from headstart.train.keeper import Sums, Tally
-from headstart.train.linear_epoch import Counted, LinearEpoch, Whole, counted
+from headstart.train.linear_epoch import MOST_NUMBERS, Counted, LinearEpoch, Whole, counted
 from headstart.train.optim import PlainSGD
 
 _STATE = ("weight", "bias", "coefficients", "velocity", "remembered")
 _MOST_SAMPLES = 4096  # their products with each other: 64 MiB
-MOST_NUMBERS = 1 << 24
-"""Of features, and of an epoch's logits: 64 MiB each."""
 
 
 @runtime_checkable

@@ -9,10 +9,10 @@ from headstart.heads.batched import BatchedHead, BatchedLinear
 from headstart.train.autograd import AutogradGradients
 from headstart.train.gradients import LossScale
 from headstart.train.linear import LinearGradients, covers
-from headstart.train.linear_epoch import LinearEpoch, Whole
+from headstart.train.linear_epoch import MOST_NUMBERS, LinearEpoch, Whole
 from headstart.train.optim import Optimizer, PlainSGD, plain_sgd
 from headstart.train.plan import TrainPlan
-from headstart.train.span import MOST_NUMBERS, Held, SpanEpoch, pays
+from headstart.train.span import Held, SpanEpoch, pays
 
 Gradients = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Takes a batch; leaves its gradients; returns each member's mean loss and right answers."""
