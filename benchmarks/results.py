@@ -26,7 +26,8 @@ _NO_CODE = (":!docs", ":!tests", ":!*.md", ":!benchmarks/plots")
 _INTRODUCTION = """\
 Written by `make bench`. Each figure is the median of the repeats, with their range. A ratio is
 taken within each repeat; all contenders of a row run in turn, each in a process of its own, and
-another one begins in each repeat.
+another one begins in each repeat. Groups of rows may come from several runs, and then of several
+commits, which are given; a ratio never does.
 """
 
 _COUNTED = """\
@@ -155,13 +156,19 @@ def measure_growth(folder: Path, threads: int) -> None:
 
 
 def growth_missing(folder: Path, threads: int) -> str:
-    """Return why the curves in a folder are not those of this code; nothing where they are."""
+    """Return why there are no curves of so many threads in a folder; nothing where there are."""
     found = stamped(folder)
     if found is None:
         return "not measured"
-    if (found["commit"], found["threads"]) != (commit(), threads):
-        return f"not measured with this code and setting, but with {found['commit']}"
+    if found["threads"] != threads:
+        return f"not measured with this setting, but by {found['commit']}"
     return ""
+
+
+def growth_current(folder: Path, threads: int) -> bool:
+    """Return whether this code measured the curves before, with so many threads."""
+    found = stamped(folder)
+    return not growth_missing(folder, threads) and found is not None and found["commit"] == commit()
 
 
 def described(setting: Setting) -> dict[str, Any]:
@@ -176,13 +183,14 @@ def described(setting: Setting) -> dict[str, Any]:
     }
 
 
+def alike(measured: Measured, setting: Setting) -> bool:
+    """Return whether a group was measured in this way, by whatever code."""
+    return measured.setting == described(setting)
+
+
 def current(measured: Measured | None, setting: Setting) -> bool:
     """Return whether this code measured a group before, in the same way."""
-    return (
-        measured is not None
-        and measured.commit == commit()
-        and measured.setting == described(setting)
-    )
+    return measured is not None and measured.commit == commit() and alike(measured, setting)
 
 
 def write(measured: Measured, folder: Path) -> None:
@@ -239,7 +247,7 @@ def page(
     """Return the page in Markdown.
 
     Args:
-        measured: The groups that were measured, all by the same code in the same way.
+        measured: The groups that were measured, all in the same way.
         found: What each of them gives, in the same order.
         missed: A sentence for each miss.
         curves: What is said of how the cost grows.
@@ -341,7 +349,7 @@ def machine(measured: Sequence[Measured]) -> str:
         f"- threads: {_joined(threads)}; repeats: {_joined(repeats)}{more}",
         f"- when: {dates[0]} to {dates[-1]}" if dates else "- when: never",
         f"- load average (of a minute) when a group began and ended: {loads or 'none'}",
-        f"- commit: {_joined({one.commit for one in measured})}",
+        f"- commit: {_commits(measured)}",
         f"- Python {platform.python_version()}, Headstart {metadata.version('headstart')}",
         *(
             f"- versions, {name}: {', '.join(f'{key} {of[key]}' for key in sorted(of))}"
@@ -376,6 +384,15 @@ def _epochs(measured: Sequence[Measured], found: Sequence[Findings]) -> str:
 def _given(measured: Sequence[Measured], key: str, made: str) -> str:
     given = {one.setting.get(key) for one in measured} - {None}
     return f"are those of {_joined(given)}." if given else made
+
+
+def _commits(measured: Sequence[Measured]) -> str:
+    by: dict[str, list[str]] = {}
+    for one in measured:
+        by.setdefault(one.commit, []).append(one.group)
+    if len(by) < 2:
+        return _joined(by)
+    return "; ".join(f"{code} ({', '.join(groups)})" for code, groups in by.items())
 
 
 def _joined(values: Iterable[object]) -> str:

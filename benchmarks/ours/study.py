@@ -33,6 +33,21 @@ def clocked(module: Any, name: str) -> list[float]:
     return seconds
 
 
+def finished(module: Any, name: str) -> list[float]:
+    """Replace a function of a module by itself and a note of when it returned; return the notes."""
+    ends: list[float] = []
+    function: Callable[..., Any] = getattr(module, name)
+
+    @wraps(function)
+    def noted(*given: Any, **named: Any) -> Any:
+        found = function(*given, **named)
+        ends.append(time.perf_counter())
+        return found
+
+    setattr(module, name, noted)
+    return ends
+
+
 def recorded(staged: Any) -> list[StepRecord]:
     """Return where the history of each training of stages will be found."""
     records: list[StepRecord] = []
@@ -51,12 +66,13 @@ def recorded(staged: Any) -> list[StepRecord]:
 def work(job: Job) -> Answer:
     """Run the study; bundle its model where a path for it is given."""
     from headstart._util.progress import SilentProgress
-    from headstart.runs import runner, staged
+    from headstart.runs import runner, staged, study
 
     torch.set_num_threads(job["threads"])
     if "cache" in job:
         os.environ["HEADSTART_CACHE"] = job["cache"]
     report = clocked(runner, "render")
+    trained = finished(study, "run_part")
     records = recorded(staged)
     out = job.get("out", f"{os.environ['HEADSTART_CACHE']}-runs")
     start = time.perf_counter()
@@ -70,6 +86,7 @@ def work(job: Job) -> Answer:
     found: Answer = {
         "seconds": seconds if job["report_counts"] else seconds - sum(report),
         "report_seconds": sum(report),
+        "trained_seconds": trained[-1] - start,
         # With the weights after each epoch, not with those of the best one, which the study keeps.
         "accuracies": [r.accuracy for r in records if r.split == "val"],
         "samples": model["metrics"]["val"]["accuracy"]["n"],

@@ -49,18 +49,26 @@ def test_the_page_comes_from_what_lies_on_the_disk(
     assert "growth" not in errors
 
 
-def test_what_other_code_measured_is_not_shown(
-    page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_what_was_measured_in_another_way_is_not_shown(
+    page: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(results, "commit", lambda: "abd")
-
-    assert written(page, ALL) == 1
+    assert written(page, ALL, replace(SETTING, threads=3)) == 1
 
     assert "110×" not in page.read_text()
     assert "How the cost grows" not in page.read_text()
     errors = capsys.readouterr().err
     for group in ("frozen", "growth"):
-        assert f"{group}: not measured with this code and setting, but with abc" in errors
+        assert f"{group}: not measured with this setting, but by abc" in errors
+
+
+def test_what_older_code_measured_is_shown_with_its_commit(page: Path) -> None:
+    newer = replace(measured("sweep", []), commit="abd")
+    results.write(newer, page.parent / "rows")
+
+    written(page, ALL)
+
+    assert "| 110× (110× to 110×) |" in page.read_text()
+    assert "- commit: abc (frozen); abd (sweep)\n" in page.read_text()
 
 
 def test_the_page_of_some_groups_is_written_where_the_others_are_there_too(

@@ -237,6 +237,20 @@ def test_only_the_same_code_in_the_same_way_need_not_measure_again(
     assert not results.current(None, setting)
 
 
+def test_curves_of_older_code_are_shown_and_measured_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write([], tmp_path, {"commit": "abc", "threads": 2, "date": "today", "load": [0, 0]})
+    monkeypatch.setattr(results, "commit", lambda: "abc")
+    assert results.growth_current(tmp_path, 2)
+    assert not results.growth_current(tmp_path, 3)
+
+    monkeypatch.setattr(results, "commit", lambda: "abd")
+    assert not results.growth_current(tmp_path, 2)
+    assert results.growth_missing(tmp_path, 2) == ""
+    assert results.growth_missing(tmp_path, 3) == "not measured with this setting, but by abc"
+
+
 def test_a_damaged_file_is_measured_again(tmp_path: Path) -> None:
     (tmp_path / "frozen.json").write_text("{")
 

@@ -250,10 +250,11 @@ def stack(rows: Sequence[FloatArray], spec: Spec, length: int | None = None) -> 
         length: Fill up to this length; None: to the longest of them.
 
     Returns:
-        float32 [n, *shape].
+        float32 [n, *shape]; a view where it is of one picture.
     """
     if isinstance(spec, InputSpec):
-        return np.stack(rows)
+        # One picture is not copied: it is what somebody waits for.
+        return rows[0][np.newaxis] if len(rows) == 1 else np.stack(rows)
     longest = max(len(row) for row in rows) if length is None else length
     out = np.zeros((len(rows), longest, rows[0].shape[1]), dtype=np.float32)
     for place, row in zip(out, rows, strict=True):

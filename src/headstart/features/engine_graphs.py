@@ -105,8 +105,11 @@ class OnnxRuntimeEngine(_InLanes):
         options.intra_op_num_threads = lanes.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors; it warns of harmless things on standard error
-        # Idle threads would otherwise spin on the cores that decode the next pictures.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Idle threads would otherwise spin on the cores that decode the next pictures. Where one
+        # picture is waited for, they may, so that each layer finds them awake, but not after it.
+        waited_for = "1" if lanes.size == 1 and lanes.threads > 1 else "0"
+        options.add_session_config_entry("session.intra_op.allow_spinning", waited_for)
+        options.add_session_config_entry("session.force_spinning_stop", waited_for)
         options.add_free_dimension_override_by_name(BATCH, lanes.size)
         self._session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 

@@ -21,6 +21,7 @@ from headstart.train.figures import batch_size, evaluate
 from headstart.train.gradients import Average, LossScale, clip
 from headstart.train.history import from_table, step_records, to_table
 from headstart.train.keeper import Keeper, Outcome, Sums, Tally
+from headstart.train.lasting import LastingGradients
 from headstart.train.optim import Optimizer
 from headstart.train.plan import Streams, TrainPlan
 from headstart.train.schedule import learning_rate_factor
@@ -127,6 +128,7 @@ class _Run:
         self.scale = LossScale(plan.precision == "float16")
         self.average = None if plan.ema is None else Average(model, plan.ema)
         self.gradients = gradients_of(model, plan, self.scale)
+        self.lasting = LastingGradients(model, plan)
         # Asked once: to look through what a source can do takes longer than a small step.
         self.paced = source if isinstance(source, Paced) else None
         self.trace = Sums()
@@ -171,7 +173,7 @@ class _Run:
     def next_epoch(self) -> list[StepRecord]:
         """Train an epoch, or the rest of one, look at validation, and return the records."""
         known = len(self.records)
-        with contextlib.ExitStack() as threads:
+        with contextlib.ExitStack() as threads, self.lasting.used():
             whole = self._train(threads)
         train = self.sums.result()
         middle = time.perf_counter()
