@@ -8,6 +8,7 @@
     │   └── BundleError             a bundle that is damaged, changed, or says what is not so
     ├── FrozenStateError            something that was promised to be frozen has moved
     ├── StoreError                  the feature store: damaged, locked, or no space left
+    │   └── SharedStoreError        its second home: not reached, or not readable
     ├── EngineError                 no engine could run the frozen forward pass correctly
     ├── MissingExtraError           an optional package is not installed
     ├── RunError                    a run folder that is missing or not a run, or a part that failed
@@ -50,6 +51,10 @@ class FrozenStateError(HeadstartError):
 
 class StoreError(HeadstartError):
     """The feature store is damaged, or there is no room for what would be written."""
+
+
+class SharedStoreError(StoreError):
+    """The feature store's second home cannot be reached, read or written."""
 
 
 class EngineError(HeadstartError):

@@ -18,10 +18,14 @@ from headstart._util.progress import SilentProgress
 from headstart.backbones.registry import load_backbone
 from headstart.errors import DataError, EngineError, StoreError
 from headstart.features import engine_torch
-from headstart.features import extract as extract_module
 from headstart.features import store as store_module
+from headstart.features import work as work_module
+from headstart.features.engine import EngineName
 from headstart.features.extract import Extraction, extract
+from headstart.features.key import FeatureKey, feature_key
+from headstart.features.share import ShareWorker
 from headstart.features.store import FeatureStore
+from headstart.features.upkeep import leftovers
 from headstart.types import Progress
 
 CPU = torch.device("cpu")
@@ -251,11 +255,44 @@ def test_an_engine_that_dies_half_way_is_one_clear_error(
                 raise MemoryError("CUDA out of memory")
             return np.ones((len(batch), 6), dtype=np.float32)
 
-    monkeypatch.setattr(extract_module, "use_torch", lambda *_: extract_module.Choice(Dying(), ()))
+    monkeypatch.setattr(work_module, "use_torch", lambda *_: work_module.Choice(Dying(), ()))
     with pytest.raises(EngineError, match=r"'torch' failed on 4 pictures, the first 'picture-8"):
         run(images, backbone, store, batch_size=4)
     monkeypatch.undo()
     assert run(images, backbone, store).extracted == 4
+
+
+def test_rests_of_shares_that_were_killed_are_gone_before_others_are_shared_out(
+    store: FeatureStore,
+) -> None:
+    backbone, images = TinyBackbone(), pictures(7)
+    key = feature_key(backbone, "pooled", "float32")
+    run(images, backbone, store, [0, 1])
+    (store.folder(key) / "0123.tmp").write_bytes(b"half")
+    rests: list[Path] = []
+
+    def spread(positions: tuple[int, ...], engine: EngineName, key: FeatureKey) -> None:
+        rests.extend(leftovers(store.folder(key)))
+        worker = ShareWorker(
+            images=images,
+            backbone=backbone,
+            key=key,
+            engine=engine,
+            store=store,
+            device=CPU,
+            batch_size=2,
+            workers=0,
+            lengths=None,
+            progress=SilentProgress(),
+        )
+        assert [worker.extract(some) for some in (positions[:3], positions[3:])] == [3, 2]
+
+    result = run(images, backbone, store, spread=spread)
+    assert rests == []
+    assert (result.extracted, result.reused) == (5, 2)
+    np.testing.assert_allclose(
+        result.features.load(), truth(backbone, "pooled", images), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ from tiny_backbone import Pictures, TinyBackbone, pictures, truth
 
 from headstart._util.progress import SilentProgress
 from headstart.errors import EngineError
-from headstart.features import extract as extract_module
-from headstart.features import ready
+from headstart.features import ready, work
 from headstart.features.choose import trial_images, use_engine
 from headstart.features.extract import Extraction, extract
 from headstart.features.store import FeatureStore
@@ -40,7 +39,7 @@ def choices(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
         seen.append(job)
         return use_engine("onnxruntime", job, samples)
 
-    monkeypatch.setattr(extract_module, "choose_engine", choose)
+    monkeypatch.setattr(work, "choose_engine", choose)
     return seen
 
 

@@ -1,37 +1,36 @@
 """Extracting frozen features: only what is missing, once, straight to the disk."""
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
 from headstart.backbones.base import Backbone
-from headstart.data.loader import load_batches
 from headstart.data.resample import Pixels
 from headstart.errors import EngineError
-from headstart.features.choose import choose_engine, trial_images, use_engine
+from headstart.features import upkeep
 from headstart.features.engine import EngineName
 from headstart.features.engine_torch import TorchEngine
 from headstart.features.key import Dtype, feature_key
 from headstart.features.lengths import Ladder, ladder
 from headstart.features.passes import (
     Request,
-    Rows,
+    Spread,
     Unchanged,
     computed,
     computed_sequences,
     noun,
     replayed,
 )
-from headstart.features.ready import forget_ready, keep_ready, ready_engine
+from headstart.features.ready import forget_ready
 from headstart.features.replay import Source, find_source
 from headstart.features.store import FeatureStore, human_bytes
 from headstart.features.table import Features
-from headstart.features.trials import TOLERANCE, Choice, EngineTrial, Job, use_torch
-from headstart.features.upkeep import engines_folder, graphs_folder
+from headstart.features.trials import TOLERANCE, EngineTrial
+from headstart.features.work import choose_for, write_rows
 from headstart.types import ImageSet, IntArray, Progress, View
 
 
@@ -81,6 +80,7 @@ def extract(
     replay: bool = True,
     lengths: IntArray | None = None,
     fitted: Mapping[str, Pixels] | None = None,
+    spread: Spread | None = None,
 ) -> Extraction:
     """Get the frozen features of pictures from the store, after computing those it lacks.
 
@@ -108,6 +108,7 @@ def extract(
             were measured before; None measures those that are missing.
         fitted: Pixels of pictures that were decoded before, by digest (see
             `headstart.data.encode.encoder`).
+        spread: Has what is missing computed by several processes, each a share; None: this one.
 
     Returns:
         The features, memory-mapped, and figures.
@@ -117,6 +118,7 @@ def extract(
         EngineError: The engine that was asked for fails or disagrees with torch, or the network
             gives features that are not finite numbers.
         StoreError: The store is damaged, or there is no room for the features.
+        SharedStoreError: Its second home cannot be read or written.
         MissingExtraError: The engine that was asked for is not installed.
     """
     start = time.perf_counter()
@@ -140,18 +142,22 @@ def extract(
         replayable=networks if replay else None,
         lengths=lengths,
         fitted=fitted,
+        spread=spread,
     )
     index_now = store.index(request.key)
     work = _NOTHING
     if any(digest not in index_now.rows for digest in first):
         with store.lock(request.key, progress):
-            # Once more: whoever held the lock until now may have extracted them.
+            # Once more: whoever held the lock, or another machine, may have extracted them.
+            store.fetch(request.key)
             index_now = store.index(request.key)
             missing = {d: i for d, i in first.items() if d not in index_now.rows}
             if missing:
                 work = _extract_missing(request, missing, len(digests), progress)
                 del first, missing  # of very many samples they are large, and so is the index
                 index_now = store.index(request.key)
+    # What was here before there was a second home, or before somebody was killed on the way there.
+    store.share(index_now, digests)
     if not work.extracted:
         progress.say(f"{_title(request)}: all {len(digests):,} already extracted: nothing to do")
     features = Features(index_now, digests, request.shape, dtype)
@@ -209,13 +215,15 @@ def _extract_missing(
     images = Unchanged(request.images, request.images.names, request.images.digests)
     if measured is not None:
         return _extract_sequences(request, images, missing, measured, progress)
-    choice = _choose(request, images, list(missing.values()))
+    choice = choose_for(request, images, list(missing.values()))
     for trial in choice.trials:
         progress.say(_describe(trial))
     start = time.perf_counter()
+    if request.spread is not None:
+        return _spread(request, missing, choice.engine.name, choice.trials)
     rows = computed(request, images, missing, choice.engine, progress)
     try:
-        written = _store(request, rows, choice.engine.name)
+        written = write_rows(request, rows, choice.engine.name)
     except EngineError:
         forget_ready()
         raise
@@ -234,11 +242,39 @@ def _extract_sequences(
             f"the engine {request.engine!r} takes pictures, and {request.backbone.name} takes "
             "sequences: choose the engine 'torch' or 'auto'"
         )
+    if request.spread is not None:
+        return _spread(request, missing, "torch", ())
     start = time.perf_counter()
     engine = TorchEngine(request.backbone, request.cut, request.device)
     rows = computed_sequences(request, images, missing, measured, engine, progress)
-    written = _store(request, rows, engine.name)
+    written = write_rows(request, rows, engine.name)
     return _Work(len(missing), time.perf_counter() - start, written, ())
+
+
+def _spread(
+    request: Request,
+    missing: Mapping[str, int],
+    engine: EngineName,
+    trials: tuple[EngineTrial, ...],
+) -> _Work:
+    """Have shares of the work done elsewhere, all by the engine that was chosen here."""
+    assert request.spread is not None
+    start = time.perf_counter()
+    with contextlib.suppress(OSError):  # those who compute do it together, and let rests lie
+        upkeep.remove_leftovers(request.store.folder(request.key))
+    request.spread(tuple(missing.values()), engine, request.key)
+    request.store.fetch(request.key)  # a machine with a store of its own has put them there
+    stored = request.store.index(request.key)
+    lost = [digest for digest in missing if digest not in stored.rows]
+    if lost:
+        raise EngineError(
+            f"{len(lost):,} of {len(missing):,} {noun(request)} were not extracted by those that "
+            "they were given to, or are not in the store that is seen from here: expected one "
+            f"store for all, {request.store.root}"
+        )
+    new = {stored.shards[stored.rows[digest][0]].path: None for digest in missing}
+    written = sum(path.stat().st_size + path.with_suffix(".json").stat().st_size for path in new)
+    return _Work(len(missing), time.perf_counter() - start, written, trials)
 
 
 def _replay(
@@ -249,61 +285,8 @@ def _replay(
     stored = Features(source.index, list(missing), shape, source.key.dtype)
     engine = TorchEngine(request.backbone, request.cut, request.device, start=source.cut)
     rows = replayed(request, stored, missing, engine, source.cut, progress)
-    written = _store(request, rows, "+".join(sorted({*stored.engines, engine.name})))
+    written = write_rows(request, rows, "+".join(sorted({*stored.engines, engine.name})))
     return _Work(len(missing), time.perf_counter() - start, written, (), source.cut)
-
-
-def _store(request: Request, computed: Rows, engine: str) -> int:
-    """Write rows as they are computed; return how many bytes that took."""
-    about = {"backbone": request.backbone.name, "weights": request.backbone.weights.origin}
-    with (
-        request.store.writer(request.key, engine=engine, about=about) as writer,
-        closing(computed),
-    ):
-        for digests, rows in computed:
-            writer.write(digests, rows)
-    return writer.bytes_written
-
-
-def _choose(request: Request, images: ImageSet, positions: Sequence[int]) -> Choice:
-    job = Job(
-        backbone=request.backbone,
-        cut=request.cut,
-        network=request.key.backbone,
-        device=request.device,
-        images=len(positions),
-        graphs=graphs_folder(request.store.root),
-        memory=engines_folder(request.store.root),
-    )
-    if request.engine == "torch":
-        return use_torch(job, "asked for")
-    tried = trial_images()
-    if request.engine == "auto" and len(positions) <= tried:
-        return use_torch(job, f"for {len(positions)} pictures no trial is worth while")
-    ready = ready_engine(job) if request.engine == "auto" else None
-    if ready is not None:
-        return ready
-    # Read, decoded and put away before any engine is built: what is timed then has the processor
-    # to itself.
-    spec = request.backbone.input_spec
-    chosen = positions[:tried]
-    loaded = load_batches(
-        images,
-        chosen,
-        spec,
-        tried,
-        workers=request.workers,
-        view=request.key.view,
-        fitted=request.fitted,
-    )
-    with closing(loaded) as some:
-        samples = next(some)
-    if request.engine != "auto":
-        return use_engine(request.engine, job, samples)
-    forget_ready()  # or its weights would lie in memory beside those of all that are tried
-    choice = choose_engine(job, samples)
-    keep_ready(job, choice)
-    return choice
 
 
 def _title(request: Request) -> str:

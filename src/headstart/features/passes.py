@@ -31,6 +31,9 @@ _LONGER = 4
 
 _REPLAYED_BYTES = 64 * 1024**2  # activations that are read for one step of a replay, at most
 
+Spread = Callable[[tuple[int, ...], EngineName, FeatureKey], None]
+"""Given positions of samples, the engine, and the features' key: returns when all are stored."""
+
 Rows = Generator[tuple[list[str], FloatArray], None, None]
 """Digests of some samples, and their features [n, *shape]."""
 
@@ -53,6 +56,7 @@ class Request:
         replayable: Digests of the cuts that may be gone on from; None for no replay.
         lengths: Length of each of `images`, where they were measured before.
         fitted: Pixels of pictures that were decoded before, by digest.
+        spread: Has what is missing computed elsewhere; None: here.
     """
 
     images: ImageSet
@@ -68,6 +72,7 @@ class Request:
     replayable: Mapping[str, str] | None
     lengths: IntArray | None
     fitted: Mapping[str, Pixels] | None
+    spread: Spread | None = None
 
 
 def noun(request: Request) -> str:

@@ -139,7 +139,9 @@ class ShardWriter:
     Rows go to the file as they come: memory does not grow with the shard.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, ...], dtype: Dtype, engine: str) -> None:
+    def __init__(
+        self, folder: Path, shape: tuple[int, ...], dtype: Dtype, engine: str, share: str = ""
+    ) -> None:
         """Open a temporary file.
 
         Args:
@@ -147,10 +149,11 @@ class ShardWriter:
             shape: Shape of one row.
             dtype: How to store numbers.
             engine: Name of the engine that computes the rows.
+            share: What the shard's name begins with.
         """
         # A random name: a reader that still holds an index of a pruned shard must never find
         # other rows under the old name.
-        self._path = folder / f"{secrets.token_hex(8)}.npy"
+        self._path = folder / f"{share}{secrets.token_hex(8)}.npy"
         self._temporary = self._path.with_suffix(".tmp")
         self._shape, self._dtype, self._engine = shape, dtype, engine
         self._digests: list[str] = []

@@ -15,7 +15,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +23,12 @@ import filelock
 import numpy as np
 
 from headstart._util import files
+from headstart._util.hashing import digest_bytes, digest_json
 from headstart.errors import StoreError
 from headstart.features import upkeep
 from headstart.features.key import Dtype, FeatureKey
-from headstart.features.shard import Shard, ShardWriter, read_shard
+from headstart.features.remote import Remote
+from headstart.features.shard import Shard, ShardWriter, open_rows, read_shard
 from headstart.types import FloatArray, JsonDict, Progress
 
 MAX_SHARD_SAMPLES = 4096
@@ -54,32 +56,35 @@ class Index:
 class FeatureStore:
     """Frozen features by content, safe with several processes."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, remote: Remote | None = None) -> None:
         """Name the folder; nothing is made before something is written.
 
         Args:
             root: For example ``cache_root() / "features"``.
+            remote: A second home, shared with other machines; None: there is none.
         """
-        self.root = root
+        self.root, self.remote = root, remote
 
     def folder(self, key: FeatureKey) -> Path:
         """Return where a key's shards are."""
         return self.root / key.digest()
 
-    def index(self, key: FeatureKey) -> Index:
-        """Find all samples of a key.
+    def index(self, key: FeatureKey, share: str = "") -> Index:
+        """Find all samples of a key, or what was stored of one share of the work.
 
         Args:
             key: The key; it need not be in the store.
+            share: As in `writer`.
 
         Returns:
-            The index at this moment; what other processes add later is not in it.
+            The index at this moment; what other processes add later is not in it, nor what lies in
+            the second home alone.
 
         Raises:
             StoreError: A shard is damaged; the message says how to mend it.
         """
         folder = self.folder(key)
-        shards = tuple(read_shard(sidecar) for sidecar in upkeep.sidecars(folder))
+        shards = tuple(read_shard(sidecar) for sidecar in upkeep.sidecars(folder, share))
         rows = {
             digest: (position, row)
             for position, shard in enumerate(shards)
@@ -89,6 +94,27 @@ class FeatureStore:
             with contextlib.suppress(OSError):  # a store that cannot be written can be read
                 os.utime(folder / upkeep.KEY_FILE)  # "last used", for prune
         return Index(shards, rows)
+
+    def fetch(self, key: FeatureKey) -> None:
+        """Fetch what others have put into the second home; the caller holds the key's lock."""
+        if self.remote is not None:
+            self.remote.fetch(self.folder(key))
+
+    def share(self, index: Index, samples: Iterable[str]) -> None:
+        """Put the shards that hold some samples into the second home, where it lacks them.
+
+        Args:
+            index: Of one key.
+            samples: Their digests; all of them in the index.
+
+        Raises:
+            SharedStoreError: The second home cannot be written.
+        """
+        if self.remote is None:
+            return
+        used = sorted({index.rows[sample][0] for sample in samples})
+        if used:
+            self.remote.offer([index.shards[at].path.with_suffix(".json") for at in used])
 
     @contextlib.contextmanager
     def lock(self, key: FeatureKey, progress: Progress) -> Iterator[None]:
@@ -151,8 +177,10 @@ class FeatureStore:
         return shutil.disk_usage(there).free
 
     @contextlib.contextmanager
-    def writer(self, key: FeatureKey, *, engine: str, about: JsonDict) -> Iterator["FeatureWriter"]:
-        """Open a key for writing; the caller holds its lock.
+    def writer(
+        self, key: FeatureKey, *, engine: str, about: JsonDict, share: str = ""
+    ) -> Iterator["FeatureWriter"]:
+        """Open a key for writing; the caller, or who gave it its share of the work, holds its lock.
 
         When the block fails, what had been written until then is kept (a shard cannot be wrong,
         only short), unless the failure was the writing itself.
@@ -162,6 +190,8 @@ class FeatureStore:
             engine: Name of the engine that computes them.
             about: What people want to know of the key: the backbone's name, say. It takes no
                 part in the key.
+            share: Names of shards begin with it; others write other shares now. Empty: nobody
+                else writes, so that half-written files are leftovers.
 
         Yields:
             A writer of rows.
@@ -172,17 +202,35 @@ class FeatureStore:
         folder = self.folder(key)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            upkeep.remove_leftovers(folder)
+            if not share:
+                upkeep.remove_leftovers(folder)
             if not (folder / upkeep.KEY_FILE).exists():
                 record = {"key": key.digest(), "about": about, "parts": key.parts()}
                 files.write_json(folder / upkeep.KEY_FILE, record)
         except OSError as error:
             raise _failed(error, folder) from error
-        writer = FeatureWriter(folder, key, engine)
+        writer = FeatureWriter(folder, key, engine, self.remote, share)
         try:
             yield writer
         finally:
             writer.close()
+
+    def contents(self, key: FeatureKey) -> str:
+        """Return a digest of what is stored under a key, whatever shards it lies in.
+
+        Args:
+            key: The key.
+
+        Returns:
+            64 hex digits: equal for two stores that hold the same features of the same samples.
+        """
+        index = self.index(key)
+        tables = [open_rows(shard) for shard in index.shards]
+        rows = {
+            digest: digest_bytes(np.ascontiguousarray(tables[shard][row]).tobytes())
+            for digest, (shard, row) in index.rows.items()
+        }
+        return digest_json(sorted(rows.items()))
 
     def ls(self) -> tuple[upkeep.Entry, ...]:
         """List what is stored, the most recently used first."""
@@ -241,15 +289,20 @@ class FeatureWriter:
     So sequences of one length go to one shard, and no room is spent on padding.
     """
 
-    def __init__(self, folder: Path, key: FeatureKey, engine: str) -> None:
+    def __init__(
+        self, folder: Path, key: FeatureKey, engine: str, remote: Remote | None, share: str
+    ) -> None:
         """Start without a shard; the first row opens one.
 
         Args:
             folder: The key's folder.
             key: The key.
             engine: Name of the engine that computes the rows.
+            remote: Where each shard is copied to, or None.
+            share: What names of shards begin with.
         """
         self._folder, self._key, self._engine = folder, key, engine
+        self._remote, self._share = remote, share
         self._shape: tuple[int, ...] = ()
         self._shard: ShardWriter | None = None
         self._opened = 0.0
@@ -276,7 +329,7 @@ class FeatureWriter:
             if self._shard is None:
                 with self._or_abort():
                     self._shard = ShardWriter(
-                        self._folder, self._shape, self._key.dtype, self._engine
+                        self._folder, self._shape, self._key.dtype, self._engine, self._share
                     )
                 self._opened = time.monotonic()
             stop = start + self._max_rows - len(self._shard)
@@ -291,16 +344,19 @@ class FeatureWriter:
         """Complete the open shard, if there is one.
 
         Raises:
-            StoreError: The disk is full; the shard is not stored.
+            StoreError: The disk is full, and the shard is not stored; or it cannot be copied.
         """
         if self._shard is not None and len(self._shard):
             with self._or_abort():
                 shard = self._shard.commit()
                 sidecar = shard.path.with_suffix(".json")
                 self.bytes_written += shard.size_bytes + sidecar.stat().st_size
+            self._shard = None  # it is whole, whether or not it can be copied
+            if self._remote is not None:
+                self._remote.put(sidecar)
         elif self._shard is not None:
             self._shard.abort()
-        self._shard = None
+            self._shard = None
 
     @contextlib.contextmanager
     def _or_abort(self) -> Iterator[None]:

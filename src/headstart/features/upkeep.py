@@ -87,9 +87,9 @@ class Pruned:
     freed_bytes: int
 
 
-def sidecars(folder: Path) -> list[Path]:
-    """Return the sidecars in a key's folder, oldest name first; none where there is no folder."""
-    return sorted(path for path in folder.glob("*.json") if path.name != KEY_FILE)
+def sidecars(folder: Path, begin: str = "") -> list[Path]:
+    """Return the sidecars in a key's folder whose names begin so; none where there is no folder."""
+    return sorted(path for path in folder.glob(f"{begin}*.json") if path.name != KEY_FILE)
 
 
 def lock_path(root: Path, key: str) -> Path:

@@ -52,6 +52,8 @@ class Tail(nn.Module):
         self.head = head
         self._trained = frozenset(trained)
         self._batch_norm = batch_norm
+        self.together = False
+        """Whether other processes compute the rest of each batch."""
         for name, module in named:
             module.requires_grad_(False)
             if name in self._trained:
@@ -78,7 +80,8 @@ class Tail(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Return logits [1, b, classes] of activations at the cut, [b, *shape]."""
         # One sample has no batch statistics: BatchNorm reads those that it has (as in the head).
-        alone = [n for m in self.stages for n in _norms(m) if n.training and len(z) == 1]
+        single = len(z) == 1 and not self.together
+        alone = [n for m in self.stages for n in _norms(m) if single and n.training]
         for norm in alone:
             norm.eval()
         for module in self.stages:
