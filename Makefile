@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 WORKERS ?= 2
 
-.PHONY: demo test check docs bench browser format schema clean help
+.PHONY: demo test losses check docs bench browser format schema clean help
 
 help:            ## list the commands
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ demo: $(VENV)/.demo   ## real digits, real weights, a report: under 3 minutes on
 # with whole files on one worker, sometimes wait for ever.
 test: $(VENV)/.dev    ## run the tests (warnings are errors)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0
+
+losses: $(VENV)/.dev  ## a Ray cluster loses twenty processes and machines on the way; a quarter of an hour
+	OMP_NUM_THREADS=1 HEADSTART_LOSSES=5 $(BIN)/python -m pytest -s tests/contracts/test_ray_cluster.py
 
 check: $(VENV)/.dev   ## format, lint, strict types, import contracts, docstrings
 	$(BIN)/ruff format --check src tests benchmarks

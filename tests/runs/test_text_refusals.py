@@ -65,7 +65,7 @@ def study(
         del study, args
         raise StoppedError("everything is prepared")
 
-    monkeypatch.setattr(Study, "execute", stop)
+    monkeypatch.setattr("headstart.runs.runner.assemble", stop)
     monkeypatch.chdir(place)
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
 

@@ -12,6 +12,7 @@ from headstart import RunResult, resume, run
 from headstart._util.progress import SilentProgress
 from headstart.errors import StoppedError
 from headstart.report.load import load_run
+from headstart.runs.executors import executor_for
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -187,6 +188,20 @@ def test_what_was_stopped_and_resumed_shows_nothing_twice(
     # Going on with what is done shows what was shown.
     resume(folder, show=SilentProgress())
     assert learning(points(folder)) == learning(after)
+
+
+@pytest.mark.parametrize("kind", list(STUDIES))
+def test_what_other_processes_trained_is_shown_when_it_is_done(
+    straight: dict[str, RunResult],
+    places: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    with executor_for("processes", jobs=2) as executor:
+        result = start(kind, places, tmp_path, track=("tensorboard",), executor=executor)
+    assert learning(points(result.folder)) == learning(points(straight[kind].folder))
 
 
 def test_without_a_tracker_there_is_no_folder_of_one(

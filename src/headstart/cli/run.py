@@ -1,14 +1,33 @@
 """`headstart run`: run a study and print what came out."""
 
 import shlex
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:  # NumPy comes with it: not for --help
+    from headstart._util.stopping import Stop
     from headstart.runs.runner import RunResult
     from headstart.types import JsonDict
+
+
+_Executor = Annotated[
+    Literal["local", "processes", "ray"],
+    typer.Option(help="Who does what takes long: this process, several, or a Ray cluster."),
+]
+_Jobs = Annotated[
+    int | None, typer.Option(min=1, help="How many processes (--executor processes).")
+]
+_Address = Annotated[
+    str | None,
+    typer.Option(help="The Ray cluster: auto or HOST:PORT; else this machine alone."),
+]
+
+_DataParallel = Annotated[
+    int, typer.Option(min=1, help="Processes that train one model together (--executor ray).")
+]
 
 
 def run(
@@ -37,14 +56,25 @@ def run(
         list[str] | None,
         typer.Option(help="Show the run live: tensorboard or mlflow; may be repeated."),
     ] = None,
+    executor: _Executor = "local",
+    jobs: _Jobs = None,
+    address: _Address = None,
+    data_parallel: _DataParallel = 1,
 ) -> None:
     """Run a study: its models and sweeps, their evaluation, and the report."""
     from headstart._util import progress
-    from headstart._util.stopping import Stop, on_signals
+    from headstart._util.stopping import on_signals
+    from headstart.runs.executors import executor_for
     from headstart.runs.runner import run as run_study
 
-    stop, show = Stop(), progress.for_terminal()
-    with on_signals(stop, show):
+    stop, show = _stop(), progress.for_terminal()
+    with ExitStack() as stack:
+        stack.enter_context(on_signals(stop, show))
+        if _only_follows(stack):
+            return
+        others = stack.enter_context(
+            executor_for(executor, jobs=jobs, address=address, data_parallel=data_parallel)
+        )
         result = run_study(
             experiment,
             data=data,
@@ -56,6 +86,7 @@ def run(
             track=tuple(track or ()),
             show=show,
             stop=stop,
+            executor=others,
         )
     print_result(result)
 
@@ -69,18 +100,52 @@ def resume(
         list[str] | None,
         typer.Option(help="Show the run live: tensorboard or mlflow; default: as it began."),
     ] = None,
+    executor: _Executor = "local",
+    jobs: _Jobs = None,
+    address: _Address = None,
+    data_parallel: _DataParallel = 1,
 ) -> None:
     """Go on with a run that was stopped or killed, where it was."""
     from headstart._util import progress
-    from headstart._util.stopping import Stop, on_signals
+    from headstart._util.stopping import on_signals
+    from headstart.runs.executors import executor_for
     from headstart.runs.runner import resume as resume_run
 
-    stop, show = Stop(), progress.for_terminal()
-    with on_signals(stop, show):
+    stop, show = _stop(), progress.for_terminal()
+    with ExitStack() as stack:
+        stack.enter_context(on_signals(stop, show))
+        if _only_follows(stack):
+            return
+        others = stack.enter_context(
+            executor_for(executor, jobs=jobs, address=address, data_parallel=data_parallel)
+        )
         result = resume_run(
-            run, allow_network=allow_network, track=tuple(track or ()), show=show, stop=stop
+            run,
+            allow_network=allow_network,
+            track=tuple(track or ()),
+            show=show,
+            stop=stop,
+            executor=others,
         )
     print_result(result)
+
+
+def _stop() -> "Stop":
+    """Return what asks the work of this process to stop: its share of a training too."""
+    from headstart._util.stopping import Stop
+    from headstart.runs import in_team, jobs
+
+    return jobs.STOP if in_team.is_begun() else Stop()
+
+
+def _only_follows(stack: ExitStack) -> bool:
+    """Join the processes that this one was begun with, if any; all but the first only follow."""
+    from headstart.runs import in_team
+
+    if not in_team.is_begun() or stack.enter_context(in_team.connected()) == 0:
+        return False
+    in_team.follow()
+    return True
 
 
 def print_result(result: "RunResult") -> None:

@@ -124,6 +124,8 @@ def _wording(kind: str, context: dict[str, Any], message: str) -> str:
     }
     if kind in plain:
         return plain[kind]
+    if kind == "value_error":  # of a validator of ours, which says what it expected
+        return message.removeprefix("Value error, ").removeprefix("expected ")
     return message[:1].lower() + message[1:]
 
 

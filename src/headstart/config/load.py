@@ -260,9 +260,13 @@ def _resolve_extends(parts: dict[str, Any], problems: list[Problem]) -> dict[str
         if base is None:
             out[name] = part
         elif isinstance(base, str) and isinstance(out.get(base), dict):
-            inherited = {k: v for k, v in out[base].items() if k not in ("title", "extends")}
-            if part.get("kind") == "model":  # a model cannot inherit a sweep's grid
-                inherited = {k: v for k, v in inherited.items() if k not in ("grid", "select")}
+            dropped = {"title", "extends"}
+            if part.get("kind") == "model":  # a model cannot inherit what a sweep varies
+                dropped |= {"grid", "search", "select", "tried"}
+            # Of the two ways to vary settings the one that is given replaces the other.
+            for given, other in (("grid", "search"), ("search", "grid")):
+                dropped |= {other} if part.get(given) is not None else set()
+            inherited = {k: v for k, v in out[base].items() if k not in dropped}
             out[name] = merge(inherited, part)
         else:
             hint = nearest(str(base), out)

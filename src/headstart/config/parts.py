@@ -1,8 +1,9 @@
 """The parts of a study: models, sweeps, pretrained classifiers as they are, ensembles."""
 
+import os
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from headstart.config.heads import Head, LinearHead
 from headstart.config.training import (
@@ -79,15 +80,80 @@ class Select(Strict):
     """Validation figure; ties in accuracy are broken by validation loss."""
 
 
+class Range(Strict):
+    """Numbers between two, both included."""
+
+    low: float
+    high: float
+    log: bool = False
+    """Draw by the logarithm: as many from 0.001 to 0.01 as from 0.01 to 0.1."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> "Range":
+        if not self.low < self.high or (self.log and self.low <= 0):
+            wanted = "0 < low < high" if self.log else "low < high"
+            raise ValueError(f"expected {wanted}")
+        return self
+
+
+class Search(Strict):
+    """Settings that are chosen one after the other, by how the earlier ones did (Optuna)."""
+
+    space: Annotated[
+        dict[str, Range | Annotated[tuple[float | int, ...], Field(min_length=1)]],
+        Field(min_length=1),
+    ]
+    """Dotted keys such as optimizer.learning_rate, each with a range or values."""
+    trials: Count = 30
+    """How many settings are tried."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    """tpe: where good ones were found before (Bergstra et al. 2011); random: anywhere."""
+    pruning: Literal["median", "none"] = "median"
+    """median: a trial ends after the epoch, not its first, by which its best validation figure (the
+    one that `select` names) is worse than the median of the earlier trials' in that epoch."""
+    storage: str | None = None
+    """Where trials are kept, as Optuna takes it: postgresql://…, sqlite:///…; null: in the run
+    folder. The run folder's experiment.yaml keeps it as it is here, a password too."""
+
+    @field_validator("storage")
+    @classmethod
+    def _is_one_for_all(cls, storage: str | None) -> str | None:
+        """Name a file from the root: a relative one would be another in each working folder."""
+        if storage is None:
+            return None
+        scheme, _, rest = storage.partition("://")
+        name, mark, options = rest.removeprefix("/").partition("?")
+        if scheme.partition("+")[0] != "sqlite":
+            return storage
+        if name in ("", ":memory:"):
+            raise ValueError("expected a database that outlives the program")
+        if not rest.startswith("/") or name.startswith("file:"):
+            return storage  # no path, or one that its options explain
+        return f"{scheme}:///{os.path.abspath(os.path.expanduser(name))}{mark}{options}"
+
+
 class SweepPart(ModelPart):
-    """A grid of models that differ in numbers; on cached features they train as one batch."""
+    """Models that differ in numbers; a grid of them on cached features trains as one batch."""
 
     kind: Literal["sweep"]  # type: ignore[assignment]
-    grid: Annotated[
-        dict[str, Annotated[tuple[float | int, ...], Field(min_length=1)]], Field(min_length=1)
-    ]
+    grid: (
+        Annotated[
+            dict[str, Annotated[tuple[float | int, ...], Field(min_length=1)]], Field(min_length=1)
+        ]
+        | None
+    ) = None
     """Dotted keys such as optimizer.learning_rate, each with values to try; all combinations."""
+    search: Search | None = None
+    """In the place of a grid: settings that are searched for."""
     select: Select = Select()
+    tried: tuple[dict[str, float | int], ...] = ()
+    """What a search has tried; the run fills it in."""
+
+    @model_validator(mode="after")
+    def _has_one(self) -> "SweepPart":
+        if (self.grid is None) == (self.search is None):
+            raise ValueError("expected a grid or a search, and not both")
+        return self
 
 
 class ZeroShotPart(Strict):

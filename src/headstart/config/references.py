@@ -4,6 +4,8 @@ Works on the raw values, so that these problems are reported together with the s
 """
 
 import math
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from headstart.config.explain import Problem, shorten
@@ -78,6 +80,7 @@ def check_references(raw: dict[str, Any]) -> list[Problem]:
     for index, target in enumerate(_list(raw.get("targets"))):
         problems += _target(f"targets.{index}", _mapping(target), parts, goal)
     problems += check_goal(raw)
+    problems += _shared(_mapping(raw.get("cache")).get("shared"))
     split = _mapping(raw.get("data")).get("split")
     if isinstance(split, dict):
         problems += _split(split)
@@ -129,21 +132,34 @@ def _grid(where: str, part: dict[str, Any]) -> list[Problem]:
                 "a logistic head tries its own list of c",
             )
         )
-    for key, values in _mapping(part.get("grid")).items():
-        at = f"{where}.grid.{key}"
+    for at, key, values in _axes(where, part):
         if key not in allowed:
             expected = f"a number of the {kind} optimizer or the seed"
             problems.append(Problem(at, None, expected, nearest(str(key), allowed)))
             continue
-        for value in _list(values):
+        for value in values:
             expected = _wrong_value(str(key), value)
             if expected:
                 problems.append(Problem(at, shorten(value), expected))
-    if part.get("labels_per_class") is not None and "seed" in _mapping(part.get("grid")):
-        expected = "no seeds in a part with labels_per_class: the seed draws the labels too"
-        problems.append(Problem(f"{where}.grid.seed", None, expected, "write one part per seed"))
+        if key == "seed" and part.get("labels_per_class") is not None:
+            expected = "no seeds in a part with labels_per_class: the seed draws the labels too"
+            problems.append(Problem(at, None, expected, "write one part per seed"))
     problems += _nesterov(where, part)
     return problems
+
+
+def _axes(where: str, part: dict[str, Any]) -> Iterator[tuple[str, str, list[Any]]]:
+    """Yield what varies in a sweep: the place, the key, and its values or the ends of its range."""
+    for key, values in _mapping(part.get("grid")).items():
+        yield f"{where}.grid.{key}", key, _list(values)
+    for key, values in _mapping(_mapping(part.get("search")).get("space")).items():
+        ends = [values.get("low"), values.get("high")] if isinstance(values, dict) else values
+        yield f"{where}.search.space.{key}", key, _list(ends)
+
+
+def _varied(part: dict[str, Any]) -> bool:
+    """Return whether a sweep varies settings of its optimizer."""
+    return any(str(key).startswith("optimizer.") for _, key, _ in _axes("", part))
 
 
 def _wrong_value(key: str, value: Any) -> str:
@@ -165,8 +181,7 @@ def _handed_on(where: str, part: dict[str, Any], parts: dict[str, Any]) -> list[
     kinds = [str(_mapping(p.get("optimizer")).get("kind", "sgd")) for p in (part, base)]
     seen: set[str] = set()
     while base:
-        swept = [key for key in _mapping(base.get("grid")) if str(key).startswith("optimizer.")]
-        if swept and kinds[0] != kinds[1]:
+        if _varied(base) and kinds[0] != kinds[1]:
             expected = f"a sweep of the optimizer {kinds[0]}"
             return [Problem(f"{where}.best_of", repr(name), expected, f"it sweeps {kinds[1]}'s")]
         above = base.get("best_of")
@@ -182,14 +197,15 @@ def _idle_grid(where: str, part: dict[str, Any], parts: dict[str, Any]) -> list[
     stages = _list(part.get("stages"))
     if not stages or not all(_mapping(stage).get("optimizer") for stage in stages):
         return []
-    grids = {f"{where}.grid": part}
+    own = "search.space" if part.get("grid") is None else "grid"
+    sweeps = {f"{where}.{own}": part}
     name = part.get("best_of")
     if isinstance(name, str):
-        grids[f"{where}.best_of"] = _mapping(parts.get(name))
+        sweeps[f"{where}.best_of"] = _mapping(parts.get(name))
     return [
         Problem(key, None, "a stage without an optimizer of its own, which these settings reach")
-        for key, one in grids.items()
-        if any(str(k).startswith("optimizer.") for k in _mapping(one.get("grid")))
+        for key, one in sweeps.items()
+        if _varied(one)
     ]
 
 
@@ -197,8 +213,8 @@ def _nesterov(where: str, part: dict[str, Any]) -> list[Problem]:
     optimizer = _mapping(part.get("optimizer"))
     if optimizer.get("nesterov") is not True:
         return []
-    values = _list(_mapping(part.get("grid")).get("optimizer.momentum"))
-    if 0 in (values or [optimizer.get("momentum", 0)]):
+    axes = [values for _, key, values in _axes(where, part) if key == "optimizer.momentum"]
+    if 0 in (axes[0] if axes else [optimizer.get("momentum", 0)]):
         return [Problem(f"{where}.optimizer.nesterov", "true", "a momentum above 0 with it")]
     return []
 
@@ -239,6 +255,18 @@ def _target(where: str, target: dict[str, Any], parts: dict[str, Any], goal: str
         hint = nearest(metric, [*known, *_PAIRED])
         problems.append(Problem(f"{where}.metric", repr(metric), expected, hint))
     return problems
+
+
+def _shared(place: Any) -> list[Problem]:
+    """A path that counts from the working folder would be another on each machine."""
+    if not isinstance(place, str):
+        return []
+    protocol, colon, path = place.rpartition("://")
+    local = not colon or protocol.rpartition("::")[2] in ("file", "local")
+    if not local or Path(path).is_absolute():
+        return []
+    expected = "a URL such as s3://bucket/folder, or a path that begins at the root"
+    return [Problem("cache.shared", repr(place), expected)]
 
 
 def _split(split: dict[str, Any]) -> list[Problem]:

@@ -25,6 +25,8 @@ from headstart.config.parts import (
     LanguageModelPart,
     ModelPart,
     Part,
+    Range,
+    Search,
     SweepPart,
     TrainedPart,
     ZeroShotPart,
@@ -117,6 +119,9 @@ class Cache(Strict):
     engine: Literal["auto", "torch", "onnxruntime", "openvino"] = "auto"
     """auto: the fastest on this machine that agrees with torch."""
     batch_size: Count = 32
+    shared: str | None = None
+    """A second home of the features, for several machines: s3://bucket/folder, /mnt/shared, or
+    whatever fsspec knows; what lies there is fetched, what is computed is put there."""
 
 
 class Checkpoints(Strict):
@@ -248,9 +253,11 @@ __all__ = [
     "OptimizerConfig",
     "Part",
     "PathData",
+    "Range",
     "ReportConfig",
     "SampleData",
     "Schedule",
+    "Search",
     "SequenceData",
     "StageConfig",
     "SweepPart",

@@ -23,11 +23,12 @@ from headstart.evaluate import time_prediction
 from headstart.features.extract import Extraction, extract
 from headstart.features.key import feature_key
 from headstart.features.lengths import on_ladder
+from headstart.features.passes import Spread
 from headstart.features.store import FeatureStore
 from headstart.predict import BackboneOptions
 from headstart.runs.notebook import Notebook
 from headstart.runs.trackers import Trackers, no_trackers
-from headstart.train import CheckpointFolder
+from headstart.train import ALONE, CheckpointFolder, Judge, Team
 from headstart.types import (
     FloatArray,
     InputSpec,
@@ -66,6 +67,9 @@ class Bench:
         options: How the network was asked for besides its name and weights.
         examples: Texts whose class is to be told, each with its second text or None.
         trackers: Who else is shown the records as they come.
+        spread: Has features computed by several processes; None: by this one.
+        team: The processes that train one model together; the first of them writes.
+        goes_on: Says after each epoch of the last stage whether a trial of a search goes on.
     """
 
     dataset: Dataset
@@ -86,6 +90,9 @@ class Bench:
     options: BackboneOptions = field(default_factory=BackboneOptions)
     examples: tuple[tuple[str, str | None], ...] = ()
     trackers: Trackers = field(default_factory=no_trackers)
+    spread: Spread | None = None
+    team: Team = ALONE
+    goes_on: Judge | None = None
 
     @property
     def answers(self) -> IntArray | FloatArray:
@@ -138,6 +145,7 @@ class Bench:
             progress=StoppableProgress(self.progress, self.stop),
             view=view,
             lengths=self.lengths(backbone),
+            spread=self.spread,
         )
 
     def stored_bytes(self, backbone: Backbone, cut: str, samples: int) -> int:
@@ -156,7 +164,8 @@ class Bench:
 
     def notebook(self, part: str, member: int) -> Notebook:
         """Return the notes of one member's training."""
-        return Notebook(self.checkpoint_root / part / f"member-{member}.json")
+        path = self.checkpoint_root / part / f"member-{member}.json"
+        return Notebook(path, writes=self.team.rank == 0)
 
     def time(self, architecture: str, network: Sequence[nn.Module]) -> JsonDict | None:
         """Time the prediction step over the test split, once for each architecture.

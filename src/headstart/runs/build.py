@@ -27,6 +27,8 @@ def members_of(part: schema.TrainedPart) -> tuple[dict[str, float | int], ...]:
         if part.seeds == 1:
             return ({},)
         return tuple({"seed": part.seed + repeat} for repeat in range(part.seeds))
+    if part.grid is None:
+        return part.tried
     keys = list(part.grid)
     return tuple(
         dict(zip(keys, values, strict=True)) for values in itertools.product(*part.grid.values())
@@ -235,7 +237,7 @@ def settings_of(part: schema.TrainedPart) -> dict[str, object]:
         dumped = {k: dumped[k] for k in own} | stages
     # What a record says of its own accord, or what is no setting of the training.
     structure = {
-        *("kind", "extends", "title", "backbone", "grid", "select", "best_of"),
+        *("kind", "extends", "title", "backbone", "grid", "search", "tried", "select", "best_of"),
         *("mode", "labels_per_class", "seeds", "calibrate"),
     }
     if part.max_minutes is None:

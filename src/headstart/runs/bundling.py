@@ -25,9 +25,8 @@ from headstart.predict.placing import check_free
 from headstart.predict.predictor import load_parts
 from headstart.predict.saved import SavedModel, TrainedModel, load_description
 from headstart.runs.record import EXPERIMENT_NAME, RESULTS_NAME, RUN_NAME
-from headstart.runs.reopened import reopened
+from headstart.runs.reopened import found_again, reopened
 from headstart.runs.result import read_estimates, read_predictions
-from headstart.runs.runner import found_again
 from headstart.types import FloatArray, IntArray, JsonDict, Progress
 
 SAMPLES = 16

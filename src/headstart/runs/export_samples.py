@@ -16,8 +16,7 @@ from headstart.evaluate import wilson
 from headstart.evaluate.intervals import bca_mean
 from headstart.predict import Bundle
 from headstart.runs.record import EXPERIMENT_NAME, RUN_NAME
-from headstart.runs.reopened import reopened
-from headstart.runs.runner import found_again
+from headstart.runs.reopened import found_again, reopened
 from headstart.types import Estimates, FloatArray, IntArray, Predictions, Progress, Score
 
 CALIBRATION = 200

@@ -5,7 +5,7 @@ textbook does, and what the measured gain of caching is measured against.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -36,6 +36,7 @@ from headstart.train import (
 )
 from headstart.types import IntArray, StepRecord
 
+_Fitted = tuple[list[BatchedHead], tuple[Outcome, ...], list[StepRecord], float]
 # Members, their heads, the source of features, and seconds from before the program was stopped.
 _Found = tuple[list[Member], list[BatchedHead], FeatureSource, float]
 
@@ -57,21 +58,9 @@ def train_frozen(
     Raises:
         FrozenStateError: The frozen network changed while the head was trained.
     """
-    notes_before = bench.notebook(name, 0)
-    extraction = bench.features() if part.mode == "cached" else None
-    spent_before = 0.0
-    if extraction is not None:
-        before = notes_before.get("features")
-        if before is not None and before["extracted"]:
-            # The program was stopped after it had extracted these.
-            spent_before = before["seconds"]
-            extraction = replace(
-                extraction,
-                extracted=extraction.extracted + before["extracted"],
-                wall_seconds=extraction.wall_seconds + spent_before,
-            )
-        note = {"extracted": extraction.extracted, "seconds": extraction.wall_seconds}
-        notes_before.put("features", note)
+    extraction, spent_before = None, 0.0
+    if part.mode == "cached":
+        extraction, spent_before = frozen_features(name, bench)
     with guard_frozen(bench.backbone.prefix(bench.cut), f"the frozen network of {name}"):
         start = time.perf_counter()
         if isinstance(part.head, schema.LogisticHead):
@@ -109,6 +98,33 @@ def train_frozen(
         if part.seeds > 1 and members[index].val_loss is not None
     ]
     return Trained(members, candidates, spent, earlier + spent_before, notes, repeats)
+
+
+def frozen_features(name: str, bench: Bench) -> tuple[Extraction, float]:
+    """Return the features of all samples at the head's cut, and note what they took.
+
+    Args:
+        name: The part's name.
+        bench: What the study shares.
+
+    Returns:
+        The features; and of their seconds those from before the program was stopped.
+    """
+    notes = bench.notebook(name, 0)
+    extraction, spent_before = bench.features(), 0.0
+    before = notes.get("features")
+    if before is not None and before["extracted"]:
+        # The program was stopped after it had extracted these.
+        spent_before = before["seconds"]
+        extraction = replace(
+            extraction,
+            extracted=extraction.extracted + before["extracted"],
+            reused=extraction.reused - before["extracted"],
+            wall_seconds=extraction.wall_seconds + spent_before,
+        )
+    note = {"extracted": extraction.extracted, "seconds": extraction.wall_seconds}
+    notes.put("features", note)
+    return extraction, spent_before
 
 
 def _report(
@@ -154,8 +170,22 @@ def _train_cached(
     splits: Mapping[str, IntArray],
 ) -> _Found:
     values = build.members_of(part)
+    if isinstance(part, schema.SweepPart) and part.search is not None:
+        return _one_by_one(values, lambda i: cached_member(name, part, bench, splits, i))
     parts = [build.with_values(part, v) for v in values]
-    source = CachedSource(
+    source = _cached(part, parts, bench, extraction, splits)
+    heads, outcomes, records, earlier = _fit(name, 0, part, parts, bench, source, splits)
+    return members_of(values, outcomes, records), heads, source, earlier
+
+
+def _cached(
+    part: schema.TrainedPart,
+    parts: Sequence[schema.TrainedPart],
+    bench: Bench,
+    extraction: Extraction,
+    splits: Mapping[str, IntArray],
+) -> CachedSource:
+    return CachedSource(
         extraction.features,
         bench.answers,
         splits,
@@ -165,39 +195,84 @@ def _train_cached(
         # In standard mode texts come by length: the two see the same batches.
         lengths=bench.lengths(bench.backbone),
     )
-    heads, outcomes, records, earlier = _fit(name, 0, part, parts, bench, source, splits)
-    return members_of(values, outcomes, records), heads, source, earlier
+
+
+def cached_member(
+    name: str, part: schema.TrainedPart, bench: Bench, splits: Mapping[str, IntArray], index: int
+) -> tuple[_Fitted, FeatureSource]:
+    """Train one trial of a search on stored features.
+
+    Args:
+        name: The part's name.
+        part: Its configuration.
+        bench: What the study shares.
+        splits: Positions of each split.
+        index: Which trial.
+
+    Returns:
+        What `_fit` returns, and where the batches came from.
+    """
+    one = build.with_values(part, build.members_of(part)[index])
+    source = _cached(part, [one], bench, bench.features(), splits)
+    return _fit(name, index, part, [one], bench, source, splits), source
+
+
+def _one_by_one(
+    values: Sequence[dict[str, float | int]],
+    member: Callable[[int], tuple[_Fitted, FeatureSource]],
+) -> _Found:
+    """Train members one after the other."""
+    members: list[Member] = []
+    heads: list[BatchedHead] = []
+    sources: list[FeatureSource] = []
+    earlier = 0.0
+    for index, value in enumerate(values):
+        (found, outcomes, records, before), source = member(index)
+        earlier += before
+        heads += found
+        members += members_of([value], outcomes, records)
+        sources.append(source)
+    return members, heads, sources[0], earlier
 
 
 def _train_standard(
     name: str, part: schema.TrainedPart, bench: Bench, splits: Mapping[str, IntArray]
 ) -> _Found:
     values = build.members_of(part)
-    members: list[Member] = []
-    heads: list[BatchedHead] = []
-    sources: list[FeatureSource] = []
-    earlier = 0.0
-    for index, value in enumerate(values):
-        one = build.with_values(part, value)
-        source = StandardSource(
-            bench.dataset,
-            bench.answers,
-            splits,
-            prefix=bench.backbone.prefix(bench.cut),
-            spec=bench.backbone.input_spec,
-            width=width_at(bench.backbone, bench.cut),
-            seed=one.seed,
-            batch_size=part.batch_size,
-            workers=bench.workers,
-            device=bench.device,
-            lengths=bench.lengths(bench.backbone),
-        )
-        found, outcomes, records, before = _fit(name, index, part, [one], bench, source, splits)
-        earlier += before
-        heads += found
-        members += members_of([value], outcomes, records)
-        sources.append(source)
-    return members, heads, sources[0], earlier
+    return _one_by_one(values, lambda i: standard_member(name, part, bench, splits, i))
+
+
+def standard_member(
+    name: str, part: schema.TrainedPart, bench: Bench, splits: Mapping[str, IntArray], index: int
+) -> tuple[_Fitted, FeatureSource]:
+    """Train one member on pictures that go through the frozen network at every step.
+
+    Args:
+        name: The part's name.
+        part: Its configuration.
+        bench: What the study shares.
+        splits: Positions of each split.
+        index: Which member.
+
+    Returns:
+        What `_fit` returns, and where the batches came from.
+    """
+    one = build.with_values(part, build.members_of(part)[index])
+    source = StandardSource(
+        bench.dataset,
+        bench.answers,
+        splits,
+        prefix=bench.backbone.prefix(bench.cut),
+        spec=bench.backbone.input_spec,
+        width=width_at(bench.backbone, bench.cut),
+        seed=one.seed,
+        batch_size=part.batch_size,
+        workers=bench.workers,
+        device=bench.device,
+        lengths=bench.lengths(bench.backbone),
+        team=bench.team,
+    )
+    return _fit(name, index, part, [one], bench, source, splits), source
 
 
 def _fit(
@@ -208,7 +283,7 @@ def _fit(
     bench: Bench,
     source: FeatureSource,
     splits: Mapping[str, IntArray],
-) -> tuple[list[BatchedHead], tuple[Outcome, ...], list[StepRecord], float]:
+) -> _Fitted:
     """Train the members `parts`, of which the first has the index `first`, as one batched head."""
     outputs = bench.outputs
     head = build.new_head(part.head, source.width, outputs, [p.seed for p in parts])
@@ -234,6 +309,7 @@ def _fit(
         part=name,
         first=first,
         members=count,
+        goes_on=bench.goes_on,
     )
     heads = [take_member(head, m, source.width, outputs) for m in range(len(parts))]
     return heads, outcomes, records, earlier

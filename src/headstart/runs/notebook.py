@@ -9,13 +9,14 @@ from headstart.types import JsonDict
 class Notebook:
     """Notes of one member's training, kept with its checkpoints and gone when the part is done."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
         """Read what was noted before the program was stopped, if it was.
 
         Args:
             path: The file; it is made with the first note.
+            writes: Whether notes go to the file; else it is another process's, and only read.
         """
-        self._path = path
+        self._path, self._writes = path, writes
         self._notes: JsonDict = files.read_json(path) if path.exists() else {}
 
     def get(self, key: str) -> JsonDict | None:
@@ -26,4 +27,5 @@ class Notebook:
     def put(self, key: str, note: JsonDict) -> None:
         """Write a note, atomically; it replaces the one of the same key."""
         self._notes = {**self._notes, key: note}
-        files.write_json(self._path, self._notes)
+        if self._writes:
+            files.write_json(self._path, self._notes)

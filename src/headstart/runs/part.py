@@ -13,11 +13,11 @@ from headstart.data.split import n_labels_per_class
 from headstart.data.text import pair_bytes, text_bytes
 from headstart.runs import build
 from headstart.runs.bench import Bench
-from headstart.runs.frozen import train_frozen
-from headstart.runs.result import PartResult
+from headstart.runs.frozen import cached_member, standard_member, train_frozen
+from headstart.runs.result import Member, PartResult
 from headstart.runs.seeds import seeds_record
-from headstart.runs.staged import train_staged
-from headstart.runs.training import Candidate, choose, parameters_of
+from headstart.runs.staged import staged_member, train_staged
+from headstart.runs.training import Candidate, choose, members_of, parameters_of
 from headstart.types import Estimates, FloatArray, IntArray, JsonDict, Predictions
 
 
@@ -29,6 +29,52 @@ def train_rows(dataset: Dataset, part: schema.Part) -> IntArray:
     return n_labels_per_class(
         dataset.labels, rows, part.labels_per_class, part.seed, dataset.classes
     )
+
+
+def splits_of(dataset: Dataset, part: schema.TrainedPart) -> dict[str, IntArray]:
+    """Return the positions of each split, of the training split those that a part may use."""
+    return {**dataset.splits, "train": train_rows(dataset, part)}
+
+
+def _is_staged(part: schema.TrainedPart) -> bool:
+    return part.stages is not None or part.from_scratch
+
+
+def separate_members(part: schema.TrainedPart, least: int = 2) -> int:
+    """Return how many members of a part are trained one by one.
+
+    Args:
+        part: Its configuration.
+        least: The fewest that count as such.
+
+    Returns:
+        How many; 0 where they are fewer, or are trained as one batch.
+    """
+    if isinstance(part, schema.SweepPart) and part.search is not None:
+        return 0  # its trials are chosen one after the other
+    count = len(build.members_of(part))
+    by_itself = _is_staged(part) or part.mode == "standard"
+    return count if by_itself and count >= least else 0
+
+
+def train_member(name: str, part: schema.TrainedPart, bench: Bench, index: int) -> Member:
+    """Train one of several members that are trained one by one, and leave its checkpoints.
+
+    Args:
+        name: The part's name.
+        part: Its configuration.
+        bench: What the study shares.
+        index: Which member.
+
+    Returns:
+        The member.
+    """
+    splits = splits_of(bench.dataset, part)
+    if _is_staged(part):
+        return staged_member(name, part, bench, splits, index)
+    one = cached_member if part.mode == "cached" else standard_member
+    (_, outcomes, records, _), _ = one(name, part, bench, splits, index)
+    return members_of([build.members_of(part)[index]], outcomes, records)[0]
 
 
 def predictions_of(dataset: Dataset, rows: IntArray, probabilities: FloatArray) -> Predictions:
@@ -88,10 +134,9 @@ def run_part(name: str, part: schema.TrainedPart, bench: Bench) -> PartResult:
         FrozenStateError: Something that was frozen changed while the rest was trained.
         StoppedError: Somebody asked to stop; the checkpoint is written.
     """
-    splits = {**bench.dataset.splits, "train": train_rows(bench.dataset, part)}
+    splits = splits_of(bench.dataset, part)
     start = time.perf_counter()
-    staged = part.stages is not None or part.from_scratch
-    trained = (train_staged if staged else train_frozen)(name, part, bench, splits)
+    trained = (train_staged if _is_staged(part) else train_frozen)(name, part, bench, splits)
     # The first part of a study that asks for features pays for them; later ones share them.
     wall_seconds = time.perf_counter() - start + trained.earlier_seconds
     best = choose(trained.members, part)

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 import yaml
 
 from headstart import __version__
 from headstart._util import devices, files
+from headstart._util.devices import usable_cores
 from headstart.config.schema import Experiment
 from headstart.errors import RunError
 from headstart.types import Estimates, JsonDict, Predictions, Score, StepRecord
@@ -171,3 +173,16 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def threads_of(about: JsonDict) -> int:
+    """Return how many threads torch has in a run, wherever it goes on: sums depend on it.
+
+    Args:
+        about: What ``run.json`` says; versions that did not say it leave it to torch.
+
+    Returns:
+        As many as when it began, if there are so many cores.
+    """
+    began: int = about.get("threads", torch.get_num_threads())
+    return min(began, usable_cores())

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from headstart._util import files, progress
 from headstart._util.devices import resolve_device
 from headstart._util.stopping import Stop
-from headstart.backbones.registry import RUN_PREFIX
 from headstart.config import schema
 from headstart.config.load import load_experiment
 from headstart.data.dataset import Dataset
@@ -19,9 +20,13 @@ from headstart.errors import ConfigError, HeadstartError, RunError, StoppedError
 from headstart.report import render
 from headstart.runs import index, record
 from headstart.runs.alive import at_work
+from headstart.runs.apart import Apart
+from headstart.runs.assembly import assemble
 from headstart.runs.build import flattened
+from headstart.runs.executors import Executor
 from headstart.runs.inputs import resolved
 from headstart.runs.plan import plan_parts
+from headstart.runs.reopened import found_again
 from headstart.runs.study import Study
 from headstart.runs.trackers import check_trackers, tracked_names, tracking
 from headstart.types import RESAMPLING, JsonDict, Progress
@@ -56,6 +61,7 @@ def run(
     track: Sequence[str] = (),
     show: Progress | None = None,
     stop: Stop | None = None,
+    executor: Executor | None = None,
 ) -> RunResult:
     """Run a study and write its results and report.
 
@@ -70,6 +76,7 @@ def run(
         track: Who else shows it while it runs: ``tensorboard``, ``mlflow``.
         show: Where to show how far it is; None for the terminal.
         stop: Somebody may ask it to stop; None where nobody will.
+        executor: Who does what takes long; None: this process.
 
     Returns:
         The folder, the results, and where the reports are.
@@ -110,12 +117,13 @@ def run(
         "working_folder": str(Path.cwd()),
         "fingerprint": prepared.dataset.fingerprint,
         "resampling": RESAMPLING,
+        "threads": torch.get_num_threads(),
         "wall_seconds": 0.0,
     }
     record.write_experiment(folder, study)
     files.write_json(folder / record.RUN_NAME, about)
     files.write_json(folder / "environment.json", record.environment(str(prepared.device)))
-    return _execute(prepared, folder, about, track)
+    return _execute(prepared, folder, about, track, executor)
 
 
 def resume(
@@ -125,6 +133,7 @@ def resume(
     track: Sequence[str] = (),
     show: Progress | None = None,
     stop: Stop | None = None,
+    executor: Executor | None = None,
 ) -> RunResult:
     """Go on with a run that was stopped or killed, where it was.
 
@@ -138,6 +147,7 @@ def resume(
         track: Who else shows it; none for those that did when it began.
         show: Where to show how far it is; None for the terminal.
         stop: Somebody may ask it to stop; None where nobody will.
+        executor: Who does what takes long; None: this process.
 
     Returns:
         The folder, the results, and where the reports are.
@@ -176,7 +186,8 @@ def resume(
             "version began it, which resized them by Pillow; finish it with that version, or start "
             "a new run with `headstart run`"
         )
-    return _execute(prepared, folder, about, track or tracked_names(folder))
+    about["allow_network"] = about["allow_network"] or allow_network  # jobs read it there
+    return _execute(prepared, folder, about, track or tracked_names(folder), executor)
 
 
 def _half_done_otherwise(dataset: object, about: JsonDict) -> bool:
@@ -186,42 +197,13 @@ def _half_done_otherwise(dataset: object, about: JsonDict) -> bool:
     return pictures and before != RESAMPLING and about.get("state") != "complete"
 
 
-def found_again(study: schema.Experiment, working_folder: str) -> schema.Experiment:
-    """Return a study whose relative paths count from where the run began, if not from here.
-
-    Args:
-        study: The experiment of a run.
-        working_folder: Where that was begun.
-
-    Returns:
-        The same, with the paths that are found there and not here.
-    """
-
-    def there(text: str) -> str:
-        path = Path(text).expanduser()
-        other = Path(working_folder) / path
-        return str(other) if not path.exists() and other.exists() else text
-
-    data = study.data
-    paths = schema.PathData | schema.TextData | schema.LanguageData | schema.TorchvisionData
-    if isinstance(data, paths) and data.path is not None:
-        data = data.model_copy(update={"path": there(data.path)})
-    elif isinstance(data, schema.HuggingFaceData):
-        data = data.model_copy(update={"name": there(data.name)})
-
-    def name(text: str) -> str:
-        own = text.removeprefix(RUN_PREFIX)
-        run, _, part = own.rpartition("/")
-        return text if own == text else f"{RUN_PREFIX}{there(run)}/{part}"
-
-    backbones = {
-        key: config.model_copy(update={"weights": there(config.weights), "name": name(config.name)})
-        for key, config in study.backbones.items()
-    }
-    return study.model_copy(update={"data": data, "backbones": backbones})
-
-
-def _execute(study: Study, folder: Path, about: JsonDict, track: Sequence[str]) -> RunResult:
+def _execute(
+    study: Study,
+    folder: Path,
+    about: JsonDict,
+    track: Sequence[str],
+    executor: Executor | None,
+) -> RunResult:
     """Run the parts that are not done yet, write the results after each, and the report.
 
     Meanwhile the run says of itself that it is at work, and in the end how it ended.
@@ -230,16 +212,21 @@ def _execute(study: Study, folder: Path, about: JsonDict, track: Sequence[str]) 
     settings = flattened(study.experiment.model_dump(mode="json"))
     about = {**about, "state": "running", "message": None}
     name = study.experiment.name
+    before = torch.get_num_threads()
     try:
         with at_work(folder), _ending(folder, about, started):
+            torch.set_num_threads(record.threads_of(about))
             files.write_json(folder / record.RUN_NAME, about)
             index.refresh(folder.parent, study.show)
             with tracking(track, folder, name, settings, study.show) as study.trackers:
-                results = study.execute(folder, about, started)
+                if executor is not None:
+                    Apart(executor, folder.resolve(), study.show, study.stop).run(study)
+                results = assemble(study, folder, about, started)
                 html, pdf = render(folder, max_pages=study.experiment.report.max_pages)
                 study.trackers.finish(results)
             about["state"] = results["state"]
     finally:
+        torch.set_num_threads(before)
         index.refresh(folder.parent, study.show)
     return RunResult(folder, results, html, pdf)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from headstart.backbones.base import INPUT, Backbone
 from headstart.config import schema
-from headstart.errors import StoreError
+from headstart.errors import SharedStoreError, StoreError
 from headstart.features.extract import Extraction
 from headstart.features.plan import Storage, choose_storage, estimate, seconds_saved
 from headstart.runs import build
@@ -187,12 +187,14 @@ class StageFeatures:
 
         Raises:
             StoreError: The experiment asks to store features, and they cannot be.
+            SharedStoreError: The store's second home cannot be used, whatever is asked.
         """
         if stage.storage == "stored":
             try:
                 return self._stored_source(stage, stages)
             except StoreError as error:
-                if stage.config.features == "stored":
+                # That a network does not answer for a moment is no reason to train another way.
+                if stage.config.features == "stored" or isinstance(error, SharedStoreError):
                     raise
                 reason = f"storing failed ({error})"
                 self._bench.progress.say(f"{self._label}, {stage.name}: recomputed, since {reason}")
@@ -224,6 +226,7 @@ class StageFeatures:
             lengths=self._lengths,
             # Nothing is ever stored of what comes before the network.
             fill_up=stage.cut != INPUT and self._backbone.ragged(stage.cut),
+            team=bench.team,
         )
 
     def _stored_source(
@@ -260,6 +263,7 @@ class StageFeatures:
             views=views,
             lengths=None if self._lengths is None else self._lengths[self._rows],
             ragged=self._backbone.ragged(stage.cut),
+            team=bench.team,
         )
         return cached, found
 

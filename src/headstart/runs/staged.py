@@ -113,8 +113,7 @@ def train_staged(
     values = build.members_of(part)
     for index, value in enumerate(values):
         one = build.with_values(part, value)
-        label = name if len(values) == 1 else f"{name} {index + 1}/{len(values)}"
-        run = _Staged(name, label, index, one, bench, splits, len(values))
+        run = _staged(name, part, bench, splits, index)
         member, candidate = run.run(value)
         out.members.append(member)
         out.extraction_seconds += run.extraction_seconds
@@ -125,6 +124,56 @@ def train_staged(
         if best == index or not out.candidates:
             out.candidates = {index: candidate}  # the others are not needed any more
     return out
+
+
+def staged_member(
+    name: str, part: schema.TrainedPart, bench: Bench, splits: Mapping[str, IntArray], index: int
+) -> Member:
+    """Train one member through its stages, and leave its checkpoints.
+
+    Args:
+        name: The part's name.
+        part: Its configuration, with stages or from scratch.
+        bench: What the study shares.
+        splits: Positions of each split.
+        index: Which member.
+
+    Returns:
+        The member.
+    """
+    team = bench.team
+    if team.rank == 0:
+        run = _staged(name, part, bench, splits, index)
+        run.plan()
+        team.wait()
+    else:  # what the first has chosen, by its measurements, holds for all
+        team.wait()
+        run = _staged(name, part, bench, splits, index)
+    return run.run(build.members_of(part)[index])[0]
+
+
+def first_features(
+    name: str, part: schema.TrainedPart, bench: Bench, splits: Mapping[str, IntArray]
+) -> None:
+    """Store the features that the members' first stages are trained on, where these are stored.
+
+    Args:
+        name: The part's name.
+        part: Its configuration, with stages.
+        bench: What the study shares.
+        splits: Positions of each split.
+    """
+    for index in range(len(build.members_of(part))):
+        _staged(name, part, bench, splits, index).prepare()
+
+
+def _staged(
+    name: str, part: schema.TrainedPart, bench: Bench, splits: Mapping[str, IntArray], index: int
+) -> "_Staged":
+    values = build.members_of(part)
+    one = build.with_values(part, values[index])
+    label = name if len(values) == 1 else f"{name} {index + 1}/{len(values)}"
+    return _Staged(name, label, index, one, bench, splits, len(values))
 
 
 class _Staged:
@@ -155,7 +204,7 @@ class _Staged:
 
     def run(self, value: dict[str, float | int]) -> tuple[Member, Candidate]:
         """Train all stages."""
-        stages = self._plan()
+        stages = self.plan()
         records: list[StepRecord] = []
         reports: list[StageReport] = []
         last: list[tuple[FeatureSource, Tail, Outcome]] = []
@@ -184,7 +233,13 @@ class _Staged:
         member = members_of([value], [outcome], records)[0]
         return member, candidate
 
-    def _plan(self) -> list[Stage]:
+    def prepare(self) -> None:
+        """Store what the first stage is trained on, if it is stored."""
+        stages = self.plan()
+        if stages[0].storage == "stored":
+            self.features.source(stages[0], stages)
+
+    def plan(self) -> list[Stage]:
         """Choose for each stage between storing features and computing them, and say so."""
         cuts = cuts_of(self.part, self.backbone, self.bench.cut)
         stages: list[Stage] = []
@@ -259,6 +314,7 @@ class _Staged:
                 part=self.name,
                 first=self.member,
                 members=self.members,
+                goes_on=bench.goes_on if stage is stages[-1] else None,
             )
         self.extraction_seconds += extraction.seconds
         self.earlier_seconds += earlier + extraction.earlier_seconds

@@ -1,9 +1,6 @@
 """A study in memory: data and backbones are there, everything is checked, parts can run."""
 
-import contextlib
 import dataclasses
-import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,19 +9,17 @@ import torch
 
 from headstart._util import files
 from headstart._util.stopping import Stop
-from headstart.backbones.base import Backbone
 from headstart.config import schema
 from headstart.data.dataset import Dataset
 from headstart.data.language import Corpus
 from headstart.errors import ConfigError
+from headstart.features.passes import Spread
+from headstart.features.remote import Remote
 from headstart.features.store import FeatureStore
 from headstart.predict import save_model
-from headstart.report.advice import advise
-from headstart.report.load import SCHEMA_VERSION
-from headstart.runs import build, inputs, record, summary
-from headstart.runs.analysis import Frozen, analyse
+from headstart.runs import build, inputs, record
 from headstart.runs.baseline import run_baseline
-from headstart.runs.bench import Bench, Memory, StoppableProgress, truncation_record
+from headstart.runs.bench import Bench, Memory, StoppableProgress
 from headstart.runs.checks import (
     Loaded,
     backbone_key,
@@ -34,17 +29,16 @@ from headstart.runs.checks import (
     examples_of,
 )
 from headstart.runs.ensemble import run_ensemble
-from headstart.runs.evidence import tests_record, with_verdicts
 from headstart.runs.language import LanguageBench, run_language
-from headstart.runs.looks import look
-from headstart.runs.part import run_part, train_rows
+from headstart.runs.part import run_part
 from headstart.runs.result import PartResult, load_result, save_result
+from headstart.runs.search import search_here
 from headstart.runs.trackers import Trackers, no_trackers
 from headstart.runs.zero_shot import run_zero_shot
-from headstart.types import JsonDict, Progress, StepRecord
+from headstart.train import ALONE, Team
+from headstart.types import JsonDict, Progress
 
 CHECKPOINTS = "checkpoints"
-_MOSTLY = 0.5
 
 
 @dataclass(slots=True)
@@ -145,89 +139,16 @@ class Study:
         check_data(experiment, planned, loaded, dataset)
         return cls(experiment, planned, device, dataset, loaded, show, stop)
 
-    def execute(self, folder: Path, about: JsonDict, started: float) -> JsonDict:
-        """Run the parts that are not done, and write the results after each.
+    def run_one(self, name: str, folder: Path) -> PartResult | None:
+        """Run one part, write its files, and mark it as done.
 
         Args:
+            name: The part's name; what it builds on is done.
             folder: The run folder.
-            about: The content of its run.json.
-            started: When the run began, on the clock of `time.perf_counter`.
 
         Returns:
-            The results.
-
-        Raises:
-            StoppedError: Somebody asked to stop; what is done is kept.
+            What it left; None where it is left out.
         """
-        header = self._header(about)
-        results: JsonDict = {}
-        for name in self.planned:
-            done = load_result(folder / "models" / name)
-            if done is None:
-                self.stop.raise_if_requested()
-                done = self._run(name, folder)
-            else:
-                self.show.say(f"{name}: done before")
-            if done is not None:
-                self._take(name, done)
-                _remove(folder / CHECKPOINTS / name)
-            results = self._write_results(folder, header, started)
-            seconds = round(time.perf_counter() - started, 3)
-            files.write_json(folder / record.RUN_NAME, {**about, "wall_seconds": seconds})
-        _remove(folder / CHECKPOINTS)
-        return self._look_into(folder, results, started)
-
-    def _look_into(self, folder: Path, results: JsonDict, started: float) -> JsonDict:
-        """Add what is known once all parts are there: tests between them, and the analysis."""
-        recommended = results["recommendation"]["model"]
-        results["tests"] = tests_record(self.results, recommended)
-        results["comparisons"] = with_verdicts(results["comparisons"], results["tests"])
-        if isinstance(self.dataset, Dataset) and self.dataset.goal == "classification":
-            results["analysis"] = analyse(
-                self.experiment.analysis,
-                self.dataset,
-                self._frozen(recommended, folder),
-                self.results,
-                recommended,
-                folder,
-            )
-        results["recommendation"] = advise(results, self._histories())
-        results["wall_seconds"] = round(time.perf_counter() - started, 3)
-        files.write_json(folder / record.RESULTS_NAME, results)
-        return results
-
-    def _frozen(self, recommended: str | None, folder: Path) -> list[Frozen]:
-        """Return the features that parts have stored at their head's cut, by backbone.
-
-        The recommended model's network comes first. At most half of the samples are extracted for
-        it: those that no part trained on.
-        """
-        config = self.experiment.analysis
-        if not (config.near_duplicates or config.suspicious_labels or config.learning_curve):
-            return []
-        found: dict[str, Frozen] = {}
-        order = sorted(self.results, key=lambda name: name != recommended)
-        for name in order:
-            part = self.experiment.parts[name]
-            key = backbone_key(self.experiment, part)
-            if not isinstance(part, schema.TrainedPart) or key is None or key in found:
-                continue
-            cut = self.loaded[key].cut
-            if not part.from_scratch and any(
-                s.features == "stored" and s.cut == cut for s in self.results[name].stages
-            ):
-                bench = self._bench(part, folder)
-                if bench.stored_share() < _MOSTLY:
-                    self.show.say(
-                        f"the frozen features of {key} are not in the store any more: near-copies "
-                        "and labels are not looked into"
-                    )
-                    continue
-                found[key] = Frozen(key, bench, bench.features().features)
-        return list(found.values())
-
-    def _run(self, name: str, folder: Path) -> PartResult | None:
-        """Run one part, write its files, and mark it as done."""
         part = self.experiment.parts[name]
         if isinstance(part, schema.EnsemblePart):
             able = [m for m in part.members if self._can_vote(m)]
@@ -238,23 +159,39 @@ class Study:
         elif isinstance(part, schema.LanguageModelPart):
             result = run_language(name, part, self._language_bench(name, folder))
         elif isinstance(part, schema.BaselinePart):
-            result = run_baseline(part, self._samples())
+            result = run_baseline(part, self.samples())
         elif isinstance(part, schema.ZeroShotPart):
-            result = run_zero_shot(name, part, self._bench(part, folder))
+            result = run_zero_shot(name, part, self.any_bench(part, folder))
         else:
-            if part.best_of is not None:
-                if part.best_of not in self.chosen:
-                    self.show.say(f"{name}: left out, since {part.best_of} has no best member")
-                    return None
-                part = build.with_values(part, self.chosen[part.best_of])
-            result = run_part(name, part, self._bench(part, folder))
+            if part.best_of is not None and part.best_of not in self.chosen:
+                self.show.say(f"{name}: left out, since {part.best_of} has no best member")
+                return None
+            part = self.part(name)
+            bench = self.any_bench(part, folder)
+            if isinstance(part, schema.SweepPart) and part.search is not None:
+                part = search_here(name, part, bench, folder)
+            result = run_part(name, part, bench)
         write_part(folder, name, result)
         return result
+
+    def part(self, name: str) -> schema.TrainedPart:
+        """Return a part that is trained, with what was chosen by the sweep that it is `best_of`."""
+        part = self.experiment.parts[name]
+        assert isinstance(part, schema.TrainedPart)
+        return part if part.best_of is None else build.with_values(part, self.chosen[part.best_of])
+
+    def take_done(self, folder: Path) -> None:
+        """Take what parts that are done have left, so that others can build on it."""
+        for name in self.planned:
+            done = None if name in self.results else load_result(folder / "models" / name)
+            if done is not None:
+                self.take(name, done)
 
     def _can_vote(self, member: str) -> bool:
         return member in self.results and "val" in self.results[member].predictions
 
-    def _take(self, name: str, result: PartResult) -> None:
+    def take(self, name: str, result: PartResult) -> None:
+        """Take what a part left, so that others can build on it."""
         self.results[name] = result
         part = self.experiment.parts[name]
         if isinstance(part, schema.TrainedPart) and result.best is not None:
@@ -262,12 +199,13 @@ class Study:
             handed_on = self.chosen.get(part.best_of, {}) if part.best_of is not None else {}
             self.chosen[name] = {**handed_on, **result.members[result.best].values}
 
-    def _bench(self, part: schema.TrainedPart | schema.ZeroShotPart, folder: Path) -> Bench:
+    def any_bench(self, part: schema.TrainedPart | schema.ZeroShotPart, folder: Path) -> Bench:
+        """Return what a part that uses a network works with, in this process."""
         study = self.experiment
         key = backbone_key(study, part)
         assert key is not None
         config = study.backbones[key]
-        dataset = self._samples()
+        dataset = self.samples()
         samples = inputs.samples_of(study.data, dataset)
         return Bench(
             dataset=dataset,
@@ -278,7 +216,10 @@ class Study:
             device=self.device,
             workers=study.workers,
             progress=self.show,
-            store=FeatureStore(files.cache_root() / "features"),
+            store=FeatureStore(
+                files.cache_root() / "features",
+                None if study.cache.shared is None else Remote(study.cache.shared),
+            ),
             cache=study.cache,
             checkpoints=study.checkpoints,
             checkpoint_root=folder / CHECKPOINTS,
@@ -290,7 +231,26 @@ class Study:
             trackers=self.trackers,
         )
 
-    def _samples(self) -> Dataset:
+    def bench(
+        self, name: str, folder: Path, spread: Spread | None = None, team: Team = ALONE
+    ) -> Bench:
+        """Return what a part that is trained works with.
+
+        Args:
+            name: The part's name.
+            folder: The run folder.
+            spread: Has features computed by several processes; None: by this one.
+            team: The processes that train one model together.
+
+        Returns:
+            The bench.
+        """
+        part = self.experiment.parts[name]
+        assert isinstance(part, schema.TrainedPart)
+        return dataclasses.replace(self.any_bench(part, folder), spread=spread, team=team)
+
+    def samples(self) -> Dataset:
+        """Return the labelled samples: there are none for language models only."""
         assert isinstance(self.dataset, Dataset), "only language models are trained on a text"
         return self.dataset
 
@@ -306,86 +266,6 @@ class Study:
             folder=folder / "models" / name,
             trackers=self.trackers,
         )
-
-    def _header(self, about: JsonDict) -> JsonDict:
-        """Return the part of the results that is known before training."""
-        study = self.experiment
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "experiment": {
-                "name": study.name,
-                "title": study.title,
-                "description": study.description,
-                "profile": study.profile,
-                "command": about["command"],
-                "notes": list(study.notes),
-            },
-            "created": about["created"],
-            "environment": record.environment(str(self.device)),
-            "data": self.dataset.describe(),
-            "test_looks": self._looks(about),
-            "backbones": [self._backbone_record(key) for key in self.loaded],
-        }
-
-    def _looks(self, about: JsonDict) -> JsonDict | None:
-        if not isinstance(self.dataset, Dataset):
-            return None
-        return look(files.cache_root(), self.dataset, self.experiment, about, self.show)
-
-    def _backbone_record(self, key: str) -> JsonDict:
-        record = _backbone_record(key, self.loaded[key].backbone, self.loaded[key].cut)
-        spec = self.loaded[key].backbone.input_spec
-        shown = StoppableProgress(self.show, self.stop)
-        cut_off = truncation_record(self._samples(), spec, self.memory, shown)
-        return record if cut_off is None else {**record, "truncation": cut_off}
-
-    def _write_results(self, folder: Path, header: JsonDict, started: float) -> JsonDict:
-        """Write results.json as far as it is known and return its content."""
-        study = self.experiment
-        models, sweeps = [], []
-        for name, result in self.results.items():
-            if name not in self.records:
-                key = backbone_key(study, result.part)
-                self.records[name] = summary.model_record(name, key, result)
-            models.append(self.records[name])
-            part = study.parts[name]
-            if isinstance(part, schema.SweepPart):
-                sweeps.append(
-                    summary.sweep_record(
-                        name,
-                        part,
-                        result,
-                        len(train_rows(self._samples(), part)),
-                        len(self.dataset.splits["val"]),
-                    )
-                )
-        comparisons = summary.comparison_records(summary.pairs_of(study), self.results)
-        results: JsonDict = {
-            **header,
-            "wall_seconds": round(time.perf_counter() - started, 3),
-            "state": "complete" if len(self.results) == len(study.parts) else "partial",
-            "models": models,
-            "sweeps": sweeps,
-            "comparisons": comparisons,
-            "tests": None,
-            "analysis": None,
-            "recommendation": {"model": None, "sentences": []},
-            "targets": [],
-        }
-        results["recommendation"] = advise(results, self._histories())
-        results["targets"] = summary.target_records(
-            study.targets, models, comparisons, results["recommendation"]["model"]
-        )
-        files.write_json(folder / record.RESULTS_NAME, results)
-        return results
-
-    def _histories(self) -> dict[str, tuple[StepRecord, ...]]:
-        """Return the curve of each part's (best) model."""
-        return {
-            name: result.members[result.best].records
-            for name, result in self.results.items()
-            if result.best is not None
-        }
 
 
 def write_part(folder: Path, name: str, result: PartResult) -> None:
@@ -417,29 +297,9 @@ def write_part(folder: Path, name: str, result: PartResult) -> None:
     save_result(own, result)
 
 
-def _backbone_record(key: str, backbone: Backbone, cut: str) -> JsonDict:
-    parameters = list(backbone.prefix(backbone.stages[-1]).parameters())
-    return {
-        "key": key,
-        "name": backbone.name,
-        "weights": dataclasses.asdict(backbone.weights),
-        "cut": cut,
-        "input": backbone.input_spec.describe(),
-        "feature_shape": list(backbone.shape(cut)),
-        "parameters_total": backbone.parameters_total,
-        "size_bytes": sum(p.numel() * p.element_size() for p in parameters),
-        "digest": backbone.digest(cut),
-    }
-
-
 def _loadable(study: schema.Experiment, key: str, planned: Sequence[str]) -> schema.BackboneConfig:
     """Return a backbone's configuration; weights that no part will use are not looked for."""
     config = study.backbones[key]
     users = [study.parts[n] for n in planned if backbone_key(study, study.parts[n]) == key]
     scratch = all(isinstance(p, schema.TrainedPart) and p.from_scratch for p in users)
     return config.model_copy(update={"weights": "random"}) if scratch else config
-
-
-def _remove(folder: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder)

@@ -116,12 +116,18 @@ def _training(result: PartResult) -> JsonDict:
     return {
         "from_scratch": part.from_scratch,
         "head": part.head.model_dump(mode="json"),
-        "hyperparameters": build.settings_of(part),
+        "hyperparameters": _settings(part),
         "labels_per_class": part.labels_per_class,
         "seed": part.seed,
         "state": outcome.state,
         "message": outcome.message,
     }
+
+
+def _settings(part: schema.TrainedPart) -> dict[str, object]:
+    """Return what decides a model's training; how a search came upon it does not."""
+    found = build.settings_of(part)
+    return {k: v for k, v in found.items() if k.partition(".")[0] not in ("search", "tried")}
 
 
 def _stages(result: PartResult) -> list[JsonDict]:
@@ -154,7 +160,7 @@ def sweep_record(
         "name": name,
         "title": part.title or name,
         "mode": result.mode,
-        "axes": {key: list(values) for key, values in part.grid.items()},
+        "axes": _axes(result.part if isinstance(result.part, schema.SweepPart) else part),
         # A regression has no accuracy: its loss chooses.
         "select": {"metric": "loss" if result.estimates else part.select.metric, "split": "val"},
         "members": [
@@ -165,8 +171,21 @@ def sweep_record(
         "history": f"sweeps/{name}/history.parquet",
         "wall_seconds": round(_seconds(result), 3),
         "extraction_seconds": round(result.extraction_seconds, 3),
-        "at_edge": {} if best is None else _edges(part.grid, result.members[best].values),
+        "at_edge": {}
+        if best is None or part.grid is None
+        else _edges(part.grid, result.members[best].values),
+        # Who may read results need not know the way into a database, or its password.
+        "search": None
+        if part.search is None
+        else part.search.model_dump(mode="json", exclude={"storage"}),
     }
+
+
+def _axes(part: schema.SweepPart) -> JsonDict:
+    """Return the values of each axis: of a search those that were tried, in order of size."""
+    if part.grid is not None:
+        return {key: list(values) for key, values in part.grid.items()}
+    return {key: sorted({one[key] for one in part.tried}) for key in (part.tried or ({},))[0]}
 
 
 def comparison_records(
@@ -192,7 +211,6 @@ def comparison_records(
         seconds_a, seconds_b = _seconds(first), _seconds(second)
         # The same training two ways can be timed against each other; two models cannot.
         two_ways = _two_ways(first, second)
-        warm = first.warm or second.warm
         records.append(
             {
                 "a": a,
@@ -203,7 +221,7 @@ def comparison_records(
                 "seconds_b": round(seconds_b, 3),
                 "speedup": round(seconds_b / seconds_a, 3) if two_ways else None,
                 "weights_relative_difference": _weights_apart(first, second) if two_ways else None,
-                "cold": not warm,
+                "cold": not (first.warm or second.warm),
                 "text": _times_in_words(a, b, first, second) if two_ways else compared[1],
             }
         )
@@ -258,13 +276,8 @@ def pairs_of(experiment: schema.Experiment) -> list[tuple[str, str]]:
 
 def _member_record(member: Member, best: bool, train_count: int, val_count: int) -> JsonDict:
     metrics: JsonDict = {}
-    last = max((r.stage for r in member.records), default=0)
-    best_epoch = member.outcome.best_epoch
-    kept = [
-        r
-        for r in member.records
-        if r.stage == last and r.epoch == best_epoch and r.split != "steps"
-    ]
+    at = (max((r.stage for r in member.records), default=0), member.outcome.best_epoch)
+    kept = [r for r in member.records if (r.stage, r.epoch) == at and r.split != "steps"]
     if member.val_loss is not None:
         counts = {"train": train_count, "val": val_count}
         for record in kept:
@@ -295,8 +308,7 @@ def _edges(
         ordered = sorted(set(tried))
         if key == "seed" or len(ordered) < 2:
             continue
-        value = values[key]
-        edges[key] = {ordered[0]: "low", ordered[-1]: "high"}.get(value)
+        edges[key] = {ordered[0]: "low", ordered[-1]: "high"}.get(values[key])
     return edges
 
 
@@ -327,8 +339,7 @@ def _without_features(result: PartResult) -> JsonDict | None:
     part = result.part
     if result.mode != "staged" or not isinstance(part, schema.TrainedPart):
         return None
-    settings = build.settings_of(part)
-    same = {k: v for k, v in settings.items() if not k.endswith(".features")}
+    same = {k: v for k, v in _settings(part).items() if not k.endswith(".features")}
     return {**same, "backbone": part.backbone, "labels_per_class": part.labels_per_class}
 
 
@@ -387,12 +398,3 @@ def _arrays(result: PartResult) -> dict[str, npt.NDArray[np.float32]]:
     assert result.trained is not None
     floating = {k: v for k, v in result.trained.tensors.items() if v.is_floating_point()}
     return {k: v.float().numpy() for k, v in floating.items()}
-
-
-__all__ = [
-    "comparison_records",
-    "model_record",
-    "pairs_of",
-    "sweep_record",
-    "target_records",
-]

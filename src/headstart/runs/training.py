@@ -17,12 +17,15 @@ from headstart.runs.result import Member, StageReport
 from headstart.runs.seeds import Repeat, repeat_of
 from headstart.runs.trackers import watching
 from headstart.train import (
+    ALONE,
     CheckpointFolder,
     FeatureSource,
     Held,
+    Judge,
     Optimizer,
     Outcome,
     Paced,
+    Team,
     TrainPlan,
     Whole,
     drain,
@@ -155,6 +158,7 @@ def train(
     part: str,
     first: int,
     members: int,
+    goes_on: Judge | None = None,
 ) -> tuple[list[StepRecord], tuple[Outcome, ...], float]:
     """Run the loop to its end, with a bar.
 
@@ -170,6 +174,7 @@ def train(
         part: Name of the part, for trackers.
         first: Index among its members of the first one that is trained here.
         members: How many members it has.
+        goes_on: As in `headstart.train.fit`.
 
     Returns:
         The history, how each member ended, and the seconds that it took before the program was
@@ -178,7 +183,7 @@ def train(
     earlier = checkpoint.elapsed()
     samples = plan.epochs * (len(splits["train"]) + len(splits["val"]))
     with bench.progress.task(f"{label}: training", samples, "samples") as task:
-        steps = fit(model, optimizer, Watched(source, task), plan, checkpoint)
+        steps = fit(model, optimizer, Watched(source, task), plan, checkpoint, bench.team, goes_on)
         found = drain(watching(steps, bench.trackers, part, first=first, members=members))
     return (*found, earlier)
 
@@ -295,9 +300,11 @@ class Watched:
             blended = y.is_floating_point() and y.dim() == 2
             self.task.advance(len(y) if blended else y.shape[-1])
 
-    def split(self, name: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def split(self, name: str, team: Team = ALONE) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield what the source yields, and advance."""
-        for z, y in self.source.split(name):
+        # A source of somebody else need not know of teams.
+        batches = self.source.split(name) if team.size == 1 else self.source.split(name, team)
+        for z, y in batches:
             yield z, y
             self.task.advance(len(y))
 

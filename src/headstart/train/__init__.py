@@ -17,6 +17,7 @@ linear      the same of linear heads in closed form
 linear_epoch  a whole epoch of linear heads by SGD
 span        the same where samples are fewer than features
 steps       which of these make the steps
+team        several processes that train one model
 figures     losses, right answers and probabilities of logits
 gradients   loss scaling, clipping, averaging of weights
 checkpoint  a training in progress as two files
@@ -39,7 +40,7 @@ from headstart.train.optim import (
     OptimizerKind,
     build_optimizer,
 )
-from headstart.train.plan import Precision, TrainPlan
+from headstart.train.plan import Judge, Precision, TrainPlan
 from headstart.train.schedule import ScheduleSpec, learning_rate_factor
 from headstart.train.source import (
     CachedSource,
@@ -49,8 +50,10 @@ from headstart.train.source import (
 )
 from headstart.train.span import Held
 from headstart.train.stages import StageCut, cut_for, rates_of
+from headstart.train.team import ALONE, Team, current_team
 
 __all__ = [
+    "ALONE",
     "ArrayFeatures",
     "CachedSource",
     "Checkpoint",
@@ -59,6 +62,7 @@ __all__ = [
     "FeatureSource",
     "Held",
     "Hyperparameters",
+    "Judge",
     "LanguageSource",
     "Mixing",
     "Optimizer",
@@ -70,10 +74,12 @@ __all__ = [
     "ScheduleSpec",
     "StageCut",
     "StandardSource",
+    "Team",
     "TrainPlan",
     "Whole",
     "build_grouped_optimizer",
     "build_optimizer",
+    "current_team",
     "cut_for",
     "drain",
     "evaluate",

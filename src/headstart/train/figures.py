@@ -12,6 +12,7 @@ from headstart._util.devices import full_float32
 from headstart.heads.batched import BatchedHead
 from headstart.train.keeper import Sums, Tally
 from headstart.train.source import FeatureSource
+from headstart.train.team import ALONE, Team
 from headstart.types import FloatArray, Goal
 
 _NUMBERS = 1 << 24  # that a head makes of a part of a split, in all members: 64 MiB
@@ -70,7 +71,11 @@ def predict_split(
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, source: FeatureSource, split: str, goal: Goal = "classification"
+    model: nn.Module,
+    source: FeatureSource,
+    split: str,
+    goal: Goal = "classification",
+    team: Team = ALONE,
 ) -> Tally:
     """Return mean loss and accuracy of a split; the loss is plain cross-entropy, unsmoothed.
 
@@ -81,19 +86,23 @@ def evaluate(
         source: Batches of features and labels.
         split: Its name.
         goal: What the model is for.
+        team: Who shares the split: each process looks at a part, all get the figures of the whole.
 
     Returns:
         Figures of each member.
     """
     model.eval()
     sums = Sums()
-    for z, y in _in_parts(model, source.split(split)):
+    # A source of somebody else need not know of teams.
+    batches = source.split(split) if team.size == 1 else source.split(split, team)
+    for z, y in _in_parts(model, batches):
         with full_float32():
             logits = model(z).float()
         if goal == "regression":
             sums.add(squared_sums(logits, y) / len(y), no_answers(logits), len(y))
         else:
             sums.add(loss_sums(logits, y, 0.0, None) / len(y), count_right(logits, y), len(y))
+    sums.join(team, next(model.parameters()).device)
     return sums.result()
 
 

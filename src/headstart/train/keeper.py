@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.train.state import load_own_state, own_state
+from headstart.train.team import Team
 from headstart.types import FloatArray, JsonDict
 
 Watched = Literal["loss", "accuracy"]
@@ -72,6 +73,26 @@ class Sums:
         self._loss.add_(losses, alpha=count)
         self._right.add_(right)
         self._count += count
+
+    def join(self, team: Team, device: torch.device) -> None:
+        """Add what the others of a team have found; one of them may have had no batch.
+
+        Args:
+            team: The processes.
+            device: Where sums are; each process has figures of as many members.
+        """
+        if team.size == 1:
+            return
+        members = torch.zeros(1, device=device)
+        if self._loss is not None:
+            members = members + len(self._loss)
+        widest = int(team.add_up(members).item() / max(1, int(team.add_up((members > 0).float()))))
+        mine = torch.zeros(2, widest, dtype=torch.float64, device=device)
+        if self._loss is not None and self._right is not None:
+            mine[0], mine[1] = self._loss, self._right
+        whole = team.add_up(mine)
+        count = team.add_up(torch.tensor([self._count], device=device))
+        self._loss, self._right, self._count = whole[0], whole[1], int(count)
 
     def result(self) -> Tally:
         """Return the means."""

@@ -10,6 +10,7 @@ from headstart._util.devices import full_float32
 from headstart._util.seeding import generator
 from headstart.backbones.recurrent import LanguageNetwork
 from headstart.errors import DataError
+from headstart.train.team import ALONE, Team
 from headstart.types import FloatArray, IntArray
 
 _SHORTEST = 5  # tokens of a random piece at least
@@ -124,12 +125,13 @@ class LanguageSource:
                 z, y = self._streams[:, start:stop], self._streams[:, start + 1 : stop + 1]
                 yield z, y.reshape(-1)
 
-    def split(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield a whole split as (z [b, T], y [b · T]); each token but the first is a y once.
+    def split(self, name: str, team: Team = ALONE) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield a whole split, for any team: (z [b, T], y [b · T]); each token but the first once.
 
         The streams are as many as asked for, or fewer where the split has fewer tokens; those at
         the front may be one token longer than the others, and end with a batch of their own.
         """
+        del team  # a text is one stream of words: it is not shared out
         self._network.reset()
         tokens = self._splits[name]
         starts, length = self._evaluation_streams(name)

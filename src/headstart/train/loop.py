@@ -8,13 +8,12 @@ linear heads from the closed form.
 import contextlib
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator
 
 import torch
 from torch import Tensor, nn
 
 from headstart._util.devices import threads_for
-from headstart._util.seeding import seed_of
 from headstart.errors import StoppedError
 from headstart.train.checkpoint import Checkpoint, Saved
 from headstart.train.figures import batch_size, evaluate
@@ -23,11 +22,13 @@ from headstart.train.history import from_table, step_records, to_table
 from headstart.train.keeper import Keeper, Outcome, Sums, Tally
 from headstart.train.lasting import LastingGradients
 from headstart.train.optim import Optimizer
-from headstart.train.plan import Streams, TrainPlan
+from headstart.train.plan import Judge, TrainPlan
 from headstart.train.schedule import learning_rate_factor
 from headstart.train.source import FeatureSource, Paced
 from headstart.train.state import load_own_state, own_state
 from headstart.train.steps import epochs_at_once, gradients_of, operations
+from headstart.train.streams import RandomStreams
+from headstart.train.team import ALONE, Team
 from headstart.types import StepRecord
 
 _LOOK_EVERY = 25  # steps between two looks at whether the loss is finite, where looking must wait
@@ -39,6 +40,8 @@ def fit(
     source: FeatureSource,
     plan: TrainPlan,
     checkpoint: Checkpoint | None = None,
+    team: Team = ALONE,
+    goes_on: Judge | None = None,
 ) -> Generator[StepRecord, None, tuple[Outcome, ...]]:
     """Train all members and leave the model with each member's kept weights, in eval mode.
 
@@ -52,6 +55,11 @@ def fit(
         plan: What to do.
         checkpoint: Where to save and from where to go on, or None. What was done before the
             program ended is not repeated: the end is the same, bit for bit, on a CPU.
+        team: Several processes that call this with equal models and with sources that give each its
+            share of every batch: all end with the weights that one would, but for rounding. The
+            first of them saves; the others read what it saved.
+        goes_on: Says after each epoch, given its validation loss and accuracy, whether another one
+            is trained.
 
     Yields:
         Records of each epoch, those from before the program ended first: those of steps, then, for
@@ -66,22 +74,24 @@ def fit(
     """  # noqa: DOC405
     if plan.precision == "float16" and len(plan.learning_rates) > 1:
         raise ValueError("precision: expected float32 or bfloat16 for several members, got float16")
-    run = _Run(model, optimizer, source, plan, checkpoint)
+    run = _Run(model, optimizer, source, plan, checkpoint, team, goes_on)
     # Between two records whoever reads them may draw from torch's stream: it is theirs then.
-    with run.drawing():
+    with run.random.drawing():
         saved = checkpoint.load() if checkpoint is not None else None
         if saved is not None:
             run.load(saved)
+        team.wait()  # nobody saves before all have read
     yield from tuple(run.records)
     while not run.done:
-        with run.drawing():
+        with run.random.drawing():
             records = run.next_epoch()
         yield from records
     run.keeper.restore()
     model.eval()
-    if checkpoint is not None and (saved is None or not saved.record["done"]):
-        with run.drawing():
+    if checkpoint is not None and (saved is None or not saved.record["done"]) and not team.rank:
+        with run.random.drawing():
             checkpoint.save(*run.snapshot())
+    team.wait()
     return run.keeper.outcomes()
 
 
@@ -108,14 +118,18 @@ class _Run:
         source: FeatureSource,
         plan: TrainPlan,
         checkpoint: Checkpoint | None,
+        team: Team,
+        goes_on: Judge | None,
     ) -> None:
+        self.team, self.stopping = team, False
+        self.goes_on, self.ended = goes_on, False
         self.model, self.optimizer, self.source = model, optimizer, source
         self.plan, self.checkpoint = plan, checkpoint
         self.epoch, self.step, self.seconds = 1, 0, 0.0
         self.sums = Sums()
         self.records: list[StepRecord] = []
         # Nobody looks between two steps where checkpoints are made by the clock.
-        alone = checkpoint is None or checkpoint.by_time
+        alone = team.size == 1 and (checkpoint is None or checkpoint.by_time)
         self.at_once = epochs_at_once(model, optimizer, source, plan) if alone else None
         self.keeper = Keeper(
             model,
@@ -127,34 +141,19 @@ class _Run:
         )
         self.scale = LossScale(plan.precision == "float16")
         self.average = None if plan.ema is None else Average(model, plan.ema)
-        self.gradients = gradients_of(model, plan, self.scale)
+        self.gradients = gradients_of(model, plan, self.scale, team)
         self.lasting = LastingGradients(model, plan)
         # Asked once: to look through what a source can do takes longer than a small step.
         self.paced = source if isinstance(source, Paced) else None
         self.trace = Sums()
         self._began = time.perf_counter()
-        seed = seed_of("training", plan.seed, plan.stage)
-        device = self.device = next(model.parameters()).device
-        self._cuda = [device] if device.type == "cuda" else []
-        self._streams = {
-            stream.type: torch.Generator(stream).manual_seed(seed).get_state()
-            for stream in (torch.device("cpu"), *self._cuda)
-        }
-        if device.type == "mps":
-            torch.mps.manual_seed(seed)  # its stream cannot be put aside
-
-    @contextlib.contextmanager
-    def drawing(self) -> Iterator[None]:
-        """Let torch draw from the training's own stream, and from what it was before afterwards."""
-        with torch.random.fork_rng(devices=self._cuda):
-            self._set_streams(self._streams)
-            yield
-            self._streams = self._get_streams()
+        self.device = next(model.parameters()).device
+        self.random = RandomStreams(model, plan, team.rank)
 
     @property
     def done(self) -> bool:
         """Whether there is no epoch left that anybody would learn in."""
-        over = self.epoch > self.plan.epochs or not self.keeper.active
+        over = self.epoch > self.plan.epochs or not self.keeper.active or self.ended
         return over or self._out_of_time()
 
     def _out_of_time(self) -> bool:
@@ -180,8 +179,12 @@ class _Run:
         with self.average.shown() if self.average is not None else contextlib.nullcontext():
             val = self._evaluate() if whole else train
             val_seconds = time.perf_counter() - middle
+            self.seconds, val_seconds = self.team.agree(self.seconds, val_seconds)
             active = self.keeper.active
             self.keeper.look(self.epoch, train, val)
+        if self.goes_on is not None:
+            figures = float(val.loss[0]), float(val.accuracy[0])
+            self.ended = not self.goes_on(self.epoch, *figures)
         factor = self._factor(self.source.steps_per_epoch - 1)
         new = [
             StepRecord(
@@ -209,7 +212,7 @@ class _Run:
     def _evaluate(self) -> Tally:
         if self.at_once is not None:
             return self.at_once.evaluate()
-        return evaluate(self.model, self.source, "val", self.plan.goal)
+        return evaluate(self.model, self.source, "val", self.plan.goal, self.team)
 
     def _begin_averaging(self) -> None:
         """Average from here on where validation is worse than it was some epochs ago."""
@@ -280,9 +283,10 @@ class _Run:
         return True
 
     def _save_if_due(self) -> None:
-        if self.checkpoint is not None and self.checkpoint.due():
-            self.checkpoint.save(*self.snapshot())
-            if self.checkpoint.stopping:
+        if self.checkpoint is not None and (self.checkpoint.due() or self.stopping):
+            if not self.team.rank:
+                self.checkpoint.save(*self.snapshot())
+            if self.stopping or (self.team.size == 1 and self.checkpoint.stopping):
                 raise StoppedError(f"stopped in epoch {self.epoch}, after step {self.step}")
 
     def _learn(self, z: Tensor, y: Tensor) -> Tensor:
@@ -297,8 +301,20 @@ class _Run:
             self.optimizer.step(self._factor(self.step) * pace)
             if self.average is not None:
                 self.average.update()
-        self.sums.add(losses, right, batch_size(y, plan.goal))
+        count = batch_size(y, plan.goal)
+        if self.team.size > 1:
+            losses, right, count = self._of_all(losses, right, count)
+        self.sums.add(losses, right, count)
         return losses
+
+    def _of_all(self, losses: Tensor, right: Tensor, count: int) -> tuple[Tensor, Tensor, int]:
+        """Return the figures of the whole batch, and hear whether anybody was asked to stop."""
+        stop = self.checkpoint is not None and self.checkpoint.stopping
+        others = torch.tensor([count, stop], dtype=torch.float64, device=losses.device)
+        found = self.team.add_up(torch.cat([losses.double(), right.double(), others]))
+        members = len(losses)
+        self.stopping = bool(found[-1] > 0)
+        return found[:members], found[members : 2 * members], int(found[-2])
 
     def _factor(self, step: int) -> float:
         steps = self.source.steps_per_epoch
@@ -317,7 +333,7 @@ class _Run:
             "best": self.keeper.tensors(),
             "records": {"table": to_table(self.records)},
             # At the end too: the next stage goes on with the head's streams where they are.
-            "random": self._random_state(),
+            "random": self.random.state(),
         }
         if not self.done:
             groups |= {
@@ -347,8 +363,9 @@ class _Run:
         self._began = time.perf_counter() - record["elapsed"]
         self.keeper.load(saved.under("best"), record["keeper"])
         self.records = from_table(saved.under("records")["table"])
-        self._load_random_state(saved)
-        if record["done"]:
+        self.random.load(saved, self.epoch, self.step)
+        self.ended = record["done"]
+        if self.ended:
             return  # the best weights are the model's
         load_own_state(self.model, saved.under("model"))
         self.optimizer.load_state(saved.under("optimizer"))
@@ -363,27 +380,3 @@ class _Run:
             self.average = self.average or Average(self.model, None)
             self.average.load_state(average)
         self.scale.value, self.scale.good_steps = record["scale"]
-
-    def _get_streams(self) -> dict[str, Tensor]:
-        return {
-            "cpu": torch.get_rng_state(),
-            **{device.type: torch.cuda.get_rng_state(device) for device in self._cuda},
-        }
-
-    def _set_streams(self, streams: Mapping[str, Tensor]) -> None:
-        torch.set_rng_state(streams["cpu"])
-        for device in self._cuda:
-            if device.type in streams:  # not in a checkpoint that was written on the CPU
-                torch.cuda.set_rng_state(streams[device.type], device)
-
-    def _random_state(self) -> dict[str, Tensor]:
-        own = self.model.random_state() if isinstance(self.model, Streams) else {}
-        return {
-            **{f"torch.{name}": state for name, state in self._get_streams().items()},
-            **{f"model.{name}": state for name, state in own.items()},
-        }
-
-    def _load_random_state(self, saved: Saved) -> None:
-        self._set_streams(saved.under("random.torch"))
-        if isinstance(self.model, Streams):
-            self.model.load_random_state(saved.under("random.model"))

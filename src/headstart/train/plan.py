@@ -1,6 +1,6 @@
 """What the training loop is told, and what a model may have besides its forward pass."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -9,6 +9,9 @@ from torch import Tensor
 from headstart.train.keeper import EarlyStopping, Watched
 from headstart.train.schedule import ScheduleSpec
 from headstart.types import Goal
+
+Judge = Callable[[int, float, float], bool]
+"""Given an epoch, its validation loss and its accuracy: whether the training goes on."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
 

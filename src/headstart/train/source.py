@@ -19,6 +19,7 @@ from headstart.features.lengths import filled_up, padded_length
 from headstart.train.gathered import Gatherer, Table, laid_out
 from headstart.train.mixing import Mixing, mix
 from headstart.train.order import epoch_order, evaluation_order
+from headstart.train.team import ALONE, Team, own_share
 from headstart.types import Augmentation, FloatArray, ImageSet, InputSpec, IntArray, Spec, View
 
 # Features up to this size are held on the device as one tensor; larger ones are gathered per batch.
@@ -54,8 +55,11 @@ class FeatureSource(Protocol):
         """
         ...
 
-    def split(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield a whole split as (z [b, …], y [b]), in the order that `order` says."""
+    def split(self, name: str, team: Team = ALONE) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield a split as (z [b, …], y [b]), in the order that `order` says.
+
+        All of it, or of several processes this one's share; that may be nothing.
+        """
         ...
 
     def order(self, name: str) -> IntArray | None:
@@ -88,6 +92,7 @@ class CachedSource:
         views: Sequence[Gatherer] = (),
         lengths: IntArray | None = None,
         ragged: bool = False,
+        team: Team = ALONE,
     ) -> None:
         """Prepare the batches.
 
@@ -104,6 +109,7 @@ class CachedSource:
                 reads `features`.
             lengths: Length of each sample, [n], where batches are made by length.
             ragged: Whether features are sequences, each of its own length.
+            team: Who trains: of each training batch this process gets its share.
         """
         self._labels = torch.as_tensor(labels, device=device)
         self._splits = splits
@@ -120,6 +126,7 @@ class CachedSource:
         self._lengths = lengths
         # What the features themselves cost depends on their length only where they have one.
         self._by_length = lengths if ragged else None
+        self._team = team
 
     @property
     def steps_per_epoch(self) -> int:
@@ -135,8 +142,7 @@ class CachedSource:
         """Yield shuffled (z, y): [b, …], [b]; or [M, b, width], [M, b] where seeds differ."""
         read, labels = self._reader(epoch)
         count = len(self._splits["train"])
-        for start in range(skip * self._batch_size, count, self._batch_size):
-            batch = slice(start, start + self._batch_size)
+        for batch in own_share(count, self._batch_size, self._team)[skip:]:
             yield read(batch), labels[..., batch]
 
     def _reader(self, epoch: int) -> tuple[Callable[[slice], Tensor], Tensor]:
@@ -206,11 +212,11 @@ class CachedSource:
         """Return which training samples an epoch visits, in its order, int64, [n]."""
         return torch.as_tensor(self._orders(epoch)[self._seeds[0]], device=self._device)
 
-    def split(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield a whole split as (z [b, …], y [b]), in the order that `order` says."""
+    def split(self, name: str, team: Team = ALONE) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield a split, or a share of it, as (z [b, …], y [b]), in the order that `order` says."""
         rows = self._splits[name]
         order = self.order(name)
-        rows = rows if order is None else rows[order]
+        rows = np.array_split(rows if order is None else rows[order], team.size)[team.rank]
         wide = self._resident and len(self._features.shape) == 1
         size = max(self._batch_size, 4096) if wide else self._batch_size
         read = self._features.reader(rows)
@@ -246,6 +252,7 @@ class StandardSource:
         mixing: Mixing | None = None,
         lengths: IntArray | None = None,
         fill_up: bool = False,
+        team: Team = ALONE,
     ) -> None:
         """Prepare the batches.
 
@@ -268,6 +275,7 @@ class StandardSource:
             fill_up: Whether batches of sequences are as long as those of stored ones, which are
                 filled up to a step of the ladder: what is drawn at random for each position, as
                 by dropout, is then the same.
+            team: Who trains: of each training batch this process gets its share.
         """
         self._images = images
         self._labels = torch.as_tensor(labels, device=device)
@@ -285,6 +293,7 @@ class StandardSource:
         self._mixing = mixing
         self._lengths = lengths
         self._fill_up = fill_up
+        self._team = team
 
     @property
     def steps_per_epoch(self) -> int:
@@ -305,22 +314,27 @@ class StandardSource:
         if self._augmentation is not None:
             number = epoch - 1 if self._views is None else (epoch - 1) % self._views
             view = View(self._augmentation, self._seed, number)
-        yield from self._run(order[skip * self._batch_size :], view, (epoch, skip))
+        shares = own_share(len(rows), self._batch_size, self._team)[skip:]
+        if shares:
+            own = np.concatenate([order[share] for share in shares])
+            yield from self._run(own, shares[0].stop - shares[0].start, view, (epoch, skip))
 
-    def split(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield a whole split as (z [b, …], y [b]), in the order that `order` says."""
+    def split(self, name: str, team: Team = ALONE) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield a split, or a share of it, as (z [b, …], y [b]), in the order that `order` says."""
         rows, order = self._splits[name], self.order(name)
-        yield from self._run(rows if order is None else rows[order], None, None)
+        rows = np.array_split(rows if order is None else rows[order], team.size)[team.rank]
+        if len(rows):
+            yield from self._run(rows, self._batch_size, None, None)
 
     def order(self, name: str) -> IntArray | None:
         """Return the place in the split of each sample that `split` yields; None: as they are."""
         return evaluation_order(self._splits[name], self._lengths)
 
     def _run(
-        self, rows: IntArray, view: View | None, at: tuple[int, int] | None
+        self, rows: IntArray, size: int, view: View | None, at: tuple[int, int] | None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         batches = load_batches(
-            self._images, rows, self._spec, self._batch_size, workers=self._workers, view=view
+            self._images, rows, self._spec, size, workers=self._workers, view=view
         )
         done = 0
         for step, batch in enumerate(batches):

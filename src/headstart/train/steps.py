@@ -13,6 +13,7 @@ from headstart.train.linear_epoch import MOST_NUMBERS, LinearEpoch, Whole
 from headstart.train.optim import Optimizer, PlainSGD, plain_sgd
 from headstart.train.plan import TrainPlan
 from headstart.train.span import Held, SpanEpoch, pays
+from headstart.train.team import ALONE, Team
 
 Gradients = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Takes a batch; leaves its gradients; returns each member's mean loss and right answers."""
@@ -65,11 +66,13 @@ def _by_coefficients(
     return SpanEpoch(head, rule, source, train, val)
 
 
-def gradients_of(model: nn.Module, plan: TrainPlan, scale: LossScale) -> Gradients:
+def gradients_of(
+    model: nn.Module, plan: TrainPlan, scale: LossScale, team: Team = ALONE
+) -> Gradients:
     """Return what turns a batch into gradients: the closed form where there is one."""
-    if isinstance(model, BatchedHead) and covers(model, plan):
+    if team.size == 1 and isinstance(model, BatchedHead) and covers(model, plan):
         return LinearGradients(model, plan)
-    return AutogradGradients(model, plan, scale)
+    return AutogradGradients(model, plan, scale, team)
 
 
 def operations(model: nn.Module, batch: int) -> float:
