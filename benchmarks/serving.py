@@ -4,10 +4,13 @@ The server is a process of its own, the clients are another: asyncio on plain so
 open, so that they take little of the processor. Every answer is compared with `bundle.predict`.
 The engine is measured in this process, before and after, while the server has nothing to do.
 Then ten times as many clients come: only answers and 503 may be seen, and the memory must stay.
+With `--engine ray -- --replicas 2` the server is replicas on a Ray cluster of this machine: time
+and memory are then those of all its processes.
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -86,17 +89,40 @@ def _load(port: int, count: int, requests: int, source: Path) -> dict[str, Any]:
     return found
 
 
+def _family(process: int) -> list[int]:
+    """Return a process and all that descend from it: on Ray the work is done by those."""
+    parents: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    found: list[int] = []
+    more = [process]
+    while more:
+        found += more
+        more = [one for one, parent in parents.items() if parent in more]
+    return found
+
+
 def _memory_mb(process: int) -> tuple[float, float]:
-    """Return what a process holds in memory, now and at most, in MB."""
-    status = Path(f"/proc/{process}/status").read_text()
-    now, most = (int(re.search(rf"{key}:\s+(\d+)", status)[1]) for key in ("VmRSS", "VmHWM"))  # type: ignore[index]
-    return now / 1000, most / 1000
+    """Return what a process and its own hold in memory, now and at most, in MB."""
+    sums = {"VmRSS": 0, "VmHWM": 0}
+    for one in _family(process):
+        with contextlib.suppress(OSError):
+            status = Path(f"/proc/{one}/status").read_text()
+            for key in sums:
+                found = re.search(rf"{key}:\s+(\d+)", status)
+                sums[key] += int(found[1]) if found else 0  # none: it ends just now
+    return sums["VmRSS"] / 1000, sums["VmHWM"] / 1000
 
 
 def _cpu_seconds(process: int) -> float:
-    """Return the processor time that a process has taken."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Return the processor time that a process and its own have taken."""
+    ticks = 0
+    for one in _family(process):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _engine(bundle: Any, samples: list[bytes]) -> dict[str, float]:
@@ -118,7 +144,7 @@ def _start(bundle: Path, options: list[str], log: Path) -> tuple[subprocess.Pope
     command = [sys.executable, "-m", "headstart", "serve", str(bundle), "--port", "0", *options]
     with log.open("wb") as file:
         process = subprocess.Popen(command, stderr=file, stdout=file)
-    for _ in range(600):
+    for _ in range(3000):  # Ray takes its time
         found = re.search(r"on http://127\.0\.0\.1:(\d+)", log.read_text())
         if found:
             return process, int(found[1])
@@ -138,7 +164,7 @@ def measure(given: argparse.Namespace) -> None:
     options = ["--engine", given.engine] if given.engine else []
     options += given.options
     with (
-        load_bundle(given.bundle, engine=given.engine) as bundle,
+        load_bundle(given.bundle, engine=None if given.engine == "ray" else given.engine) as bundle,
         tempfile.TemporaryDirectory() as t,
     ):
         log = Path(t) / "server.log"
@@ -223,9 +249,13 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--engine", default=None)
-    parser.add_argument("options", nargs="*", help="further options of `headstart serve`, after --")
-    measure(parser.parse_args())
+    parser.add_argument("--engine", default=None, help="of the server; ray: in replicas")
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    parser.epilog = "Further options of `headstart serve` come after --"
+    given = parser.parse_args(words[:end])
+    given.options = words[end + 1 :]
+    measure(given)
 
 
 if __name__ == "__main__":

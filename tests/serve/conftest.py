@@ -1,10 +1,11 @@
-"""An application with bundles that cost nothing, in this process."""
+"""An application with bundles that cost nothing, in this process; and a small real bundle."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
-from served_fakes import Colours, Letters, Sums
+from served_fakes import fakes
 from starlette.testclient import TestClient
 
 from headstart.serve import Limits, create_app
@@ -31,10 +32,12 @@ def open_app() -> Iterator[OpenApp]:
         yield start
 
 
-def fakes() -> dict[str, object]:
-    return {
-        "colours": Colours(),
-        "letters": Letters(),
-        "pairs": Letters("pair", "pairs"),
-        "sums": Sums(),
-    }
+@pytest.fixture
+def tiny_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a bundle of the classes a, b and c."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "predict"))
+    from tiny_bundles import picture, trained, write_tiny
+
+    path = tmp_path / "tiny.headstart"
+    write_tiny(path, [picture(0)], trained())
+    return path

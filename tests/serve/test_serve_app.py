@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from served_fakes import COLOURS, Colours, Letters, Sums, picture
+from served_fakes import COLOURS, Broken, Colours, Letters, Sums, picture
 from starlette.testclient import TestClient
 
 from headstart.errors import ConfigError
@@ -265,17 +265,19 @@ def test_a_full_queue_and_a_slow_network(open_app: OpenApp) -> None:
     assert client.post("/predict", content=RED, headers=PNG).status_code == 200
 
 
-def test_a_bug_is_logged_with_a_number_and_not_shown(
-    open_app: OpenApp, caplog: pytest.LogCaptureFixture
-) -> None:
-    bundle = Colours()
-    bundle.predict_prepared = lambda _: 1 / 0  # type: ignore[method-assign,assignment,return-value]
-    client = open_app({"a": bundle})
-    with caplog.at_level(logging.INFO, "headstart.serve"):
-        reply = client.post("/predict", content=RED, headers=PNG)
+def test_a_bug_is_not_shown_but_its_number_is(open_app: OpenApp) -> None:
+    reply = open_app({"a": Broken()}).post("/predict", content=RED, headers=PNG)
     assert reply.status_code == 500
     assert "ZeroDivisionError" not in reply.text
     assert reply.headers["x-request-id"] in reply.json()["error"]["message"]
+
+
+def test_a_bug_is_logged_with_its_number(
+    open_app: OpenApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = open_app({"a": Broken()})
+    with caplog.at_level(logging.INFO, "headstart.serve"):
+        reply = client.post("/predict", content=RED, headers=PNG)
     [record] = [one for one in caplog.records if one.levelno == logging.ERROR]
     assert record.exc_info
     assert record.__dict__["fields"]["id"] == reply.headers["x-request-id"]
