@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 WORKERS ?= 2
 
-.PHONY: demo test losses check docs bench browser format schema clean help
+.PHONY: demo test cluster check docs bench browser format schema clean help
 
 help:            ## list the commands
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,8 +33,8 @@ demo: $(VENV)/.demo   ## real digits, real weights, a report: under 3 minutes on
 test: $(VENV)/.dev    ## run the tests (warnings are errors)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0
 
-losses: $(VENV)/.dev  ## a Ray cluster loses twenty processes and machines on the way; a quarter of an hour
-	OMP_NUM_THREADS=1 HEADSTART_LOSSES=5 $(BIN)/python -m pytest -s tests/contracts/test_ray_cluster.py
+cluster: $(VENV)/.dev ## the tests that take minutes: Ray clusters, lost processes and machines, killed programs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster --durations 0
 
 check: $(VENV)/.dev   ## format, lint, strict types, import contracts, docstrings
 	$(BIN)/ruff format --check src tests benchmarks

@@ -76,6 +76,7 @@ def study(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.cluster
 def test_after_the_program_was_killed_no_finished_job_runs_again(
     study: Path, tmp_path: Path
 ) -> None:
@@ -103,7 +104,7 @@ def test_after_the_program_was_killed_no_finished_job_runs_again(
     assert without_times(results_of(runs)) == without_times(expected)
 
 
-@pytest.mark.parametrize("launcher", ["torchrun", "ray"])
+@pytest.mark.parametrize("launcher", ["torchrun", pytest.param("ray", marks=pytest.mark.cluster)])
 def test_two_processes_train_what_one_trains(tmp_path: Path, launcher: str) -> None:
     if launcher == "ray":
         pytest.importorskip("ray")

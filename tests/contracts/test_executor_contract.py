@@ -159,6 +159,7 @@ def killing(
     return thread
 
 
+@pytest.mark.cluster
 def test_processes_that_die_cost_their_own_work_only(
     here: RunResult, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +205,7 @@ def test_one_that_dies_takes_no_other_with_it(tmp_path: Path) -> None:
     assert executor.processes == ()
 
 
+@pytest.mark.cluster
 def test_processes_end_with_the_one_that_began_them(tmp_path: Path) -> None:
     program = (
         "import sys, time\n"
@@ -230,6 +232,7 @@ def test_processes_end_with_the_one_that_began_them(tmp_path: Path) -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
+@pytest.mark.cluster
 def test_a_job_that_kills_its_process_is_not_begun_for_ever(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,8 +24,8 @@ ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 MEMORY = 100 * 1024**2
-LOSSES = int(os.environ.get("HEADSTART_LOSSES", "1"))
-"""Of each kind of work. `make losses` sees to five of each, which takes a quarter of an hour."""
+pytestmark = pytest.mark.cluster
+LOSSES = 5  # of each kind of work
 STUDY = """
 name: cluster
 title: On a cluster

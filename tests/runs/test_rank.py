@@ -40,7 +40,7 @@ Go = Callable[..., RankResult]
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
     """Few calls are timed, no process is started to measure memory, and no engine is tried."""
-    monkeypatch.setattr("headstart.features.extract.trial_images", lambda: 1000)
+    monkeypatch.setattr("headstart.features.work.trial_images", lambda: 1000)
     monkeypatch.setattr(rank_costs, "_SECONDS", {1: 0.1, 32: 0.1})
     monkeypatch.setattr(rank_costs, "_LEAST_CALLS", {1: 2, 32: 2})
     monkeypatch.setattr(

@@ -289,6 +289,7 @@ def command(bundle: Path, served: Served, port: int) -> tuple[str, ...]:
     return ("serve", str(bundle), "--engine", "ray", "--port", str(port), "--address", address)
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize(
     ("beside", "said"), [(0, "'headstart' is on this cluster already"), (1, "--host and --port:")]
 )
@@ -303,6 +304,7 @@ def test_a_second_command_on_a_cluster_leaves_the_first_one_alone(
 
 
 # The last ones: nothing of ours is served after the first of them.
+@pytest.mark.cluster
 def test_its_end_and_its_failure_leave_other_applications_alone(served: Served) -> None:
     served.end()
     assert served.applications == {"other"}
@@ -313,6 +315,7 @@ def test_its_end_and_its_failure_leave_other_applications_alone(served: Served) 
     assert httpx2.get(address, timeout=60, trust_env=False).text == "somebody's"
 
 
+@pytest.mark.cluster
 def test_a_command_on_somebodys_cluster_ends_what_it_began_and_nothing_else(
     served: Served, tiny_bundle: Path
 ) -> None:

@@ -71,6 +71,7 @@ def is_replica(process: int) -> bool:
     return b"ServeReplica" in Path(f"/proc/{process}/cmdline").read_bytes()
 
 
+@pytest.mark.cluster
 @pytest.mark.skipif(sys.platform != "linux", reason="who listens where is read from /proc")
 def test_the_command_serves_on_the_loopback_alone_and_ends_with_the_signal(
     tiny_bundle: Path,

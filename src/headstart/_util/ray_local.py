@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import sys
 import threading
 from typing import Any
 
@@ -46,8 +45,8 @@ def begin(address: str | None, feature: str) -> tuple[Any, bool]:
             f" got {address!r}: run this program on a machine of the cluster"
         )
     alone = address is None
-    if alone and "ray" not in sys.modules:
-        os.environ[_OUTER_ADDRESS] = "0"
+    if alone:
+        os.environ[_OUTER_ADDRESS] = "0"  # for Ray's processes, and ours that ask for them
     ray = optional("ray", "ray", feature)
     if ray.is_initialized():
         return ray, False
