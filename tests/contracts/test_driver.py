@@ -16,6 +16,7 @@ from run_records import STUDY
 
 from benchmarks.likeness import without_times
 
+pytestmark = pytest.mark.cluster
 TEAM_STUDY = """
 name: team
 title: One model, two processes
@@ -76,7 +77,6 @@ def study(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.cluster
 def test_after_the_program_was_killed_no_finished_job_runs_again(
     study: Path, tmp_path: Path
 ) -> None:
@@ -104,7 +104,7 @@ def test_after_the_program_was_killed_no_finished_job_runs_again(
     assert without_times(results_of(runs)) == without_times(expected)
 
 
-@pytest.mark.parametrize("launcher", ["torchrun", pytest.param("ray", marks=pytest.mark.cluster)])
+@pytest.mark.parametrize("launcher", ["torchrun", "ray"])
 def test_two_processes_train_what_one_trains(tmp_path: Path, launcher: str) -> None:
     if launcher == "ray":
         pytest.importorskip("ray")

@@ -100,6 +100,7 @@ def test_what_a_user_can_mend_is_the_same_error(
         run(study, out=tmp_path / "runs", show=SilentProgress(), executor=executor)
 
 
+@pytest.mark.cluster
 def test_a_run_that_was_stopped_goes_on_anywhere(
     executor: Executor, here: RunResult, place: Path, tmp_path: Path
 ) -> None:
