@@ -168,7 +168,7 @@ def growth_missing(folder: Path, threads: int) -> str:
 def growth_current(folder: Path, threads: int) -> bool:
     """Return whether this code measured the curves before, with so many threads."""
     found = stamped(folder)
-    return not growth_missing(folder, threads) and found is not None and found["commit"] == commit()
+    return found is not None and (found["commit"], found["threads"]) == (commit(), threads)
 
 
 def described(setting: Setting) -> dict[str, Any]:

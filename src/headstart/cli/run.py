@@ -1,16 +1,19 @@
 """`headstart run`: run a study and print what came out."""
 
 import shlex
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
 if TYPE_CHECKING:  # NumPy comes with it: not for --help
+    from collections.abc import Iterator
+
     from headstart._util.stopping import Stop
+    from headstart.runs.executors import Executor
     from headstart.runs.runner import RunResult
-    from headstart.types import JsonDict
+    from headstart.types import JsonDict, Progress
 
 
 _Executor = Annotated[
@@ -62,19 +65,11 @@ def run(
     data_parallel: _DataParallel = 1,
 ) -> None:
     """Run a study: its models and sweeps, their evaluation, and the report."""
-    from headstart._util import progress
-    from headstart._util.stopping import on_signals
-    from headstart.runs.executors import executor_for
     from headstart.runs.runner import run as run_study
 
-    stop, show = _stop(), progress.for_terminal()
-    with ExitStack() as stack:
-        stack.enter_context(on_signals(stop, show))
-        if _only_follows(stack):
+    with _begun(executor, jobs, address, data_parallel) as begun:
+        if begun is None:
             return
-        others = stack.enter_context(
-            executor_for(executor, jobs=jobs, address=address, data_parallel=data_parallel)
-        )
         result = run_study(
             experiment,
             data=data,
@@ -84,9 +79,9 @@ def run(
             overrides=tuple(set_ or ()),
             allow_network=allow_network,
             track=tuple(track or ()),
-            show=show,
-            stop=stop,
-            executor=others,
+            show=begun.show,
+            stop=begun.stop,
+            executor=begun.executor,
         )
     print_result(result)
 
@@ -106,28 +101,52 @@ def resume(
     data_parallel: _DataParallel = 1,
 ) -> None:
     """Go on with a run that was stopped or killed, where it was."""
+    from headstart.runs.runner import resume as resume_run
+
+    with _begun(executor, jobs, address, data_parallel) as begun:
+        if begun is None:
+            return
+        result = resume_run(
+            run,
+            allow_network=allow_network,
+            track=tuple(track or ()),
+            show=begun.show,
+            stop=begun.stop,
+            executor=begun.executor,
+        )
+    print_result(result)
+
+
+class _Begun(NamedTuple):
+    """What a run is given besides its study."""
+
+    show: "Progress"
+    stop: "Stop"
+    executor: "Executor | None"
+
+
+@contextmanager
+def _begun(
+    executor: Literal["local", "processes", "ray"],
+    jobs: int | None,
+    address: str | None,
+    data_parallel: int,
+) -> "Iterator[_Begun | None]":
+    """Watch for signals and open the executor; yield None in a process that has only followed."""
     from headstart._util import progress
     from headstart._util.stopping import on_signals
     from headstart.runs.executors import executor_for
-    from headstart.runs.runner import resume as resume_run
 
     stop, show = _stop(), progress.for_terminal()
     with ExitStack() as stack:
         stack.enter_context(on_signals(stop, show))
         if _only_follows(stack):
+            yield None
             return
         others = stack.enter_context(
             executor_for(executor, jobs=jobs, address=address, data_parallel=data_parallel)
         )
-        result = resume_run(
-            run,
-            allow_network=allow_network,
-            track=tuple(track or ()),
-            show=show,
-            stop=stop,
-            executor=others,
-        )
-    print_result(result)
+        yield _Begun(show, stop, others)
 
 
 def _stop() -> "Stop":

@@ -171,7 +171,9 @@ def _train_cached(
 ) -> _Found:
     values = build.members_of(part)
     if isinstance(part, schema.SweepPart) and part.search is not None:
-        return _one_by_one(values, lambda i: cached_member(name, part, bench, splits, i))
+        return _one_by_one(
+            values, lambda i: cached_member(name, part, bench, splits, i, extraction)
+        )
     parts = [build.with_values(part, v) for v in values]
     source = _cached(part, parts, bench, extraction, splits)
     heads, outcomes, records, earlier = _fit(name, 0, part, parts, bench, source, splits)
@@ -198,7 +200,12 @@ def _cached(
 
 
 def cached_member(
-    name: str, part: schema.TrainedPart, bench: Bench, splits: Mapping[str, IntArray], index: int
+    name: str,
+    part: schema.TrainedPart,
+    bench: Bench,
+    splits: Mapping[str, IntArray],
+    index: int,
+    extraction: Extraction,
 ) -> tuple[_Fitted, FeatureSource]:
     """Train one trial of a search on stored features.
 
@@ -208,12 +215,13 @@ def cached_member(
         bench: What the study shares.
         splits: Positions of each split.
         index: Which trial.
+        extraction: The features.
 
     Returns:
         What `_fit` returns, and where the batches came from.
     """
     one = build.with_values(part, build.members_of(part)[index])
-    source = _cached(part, [one], bench, bench.features(), splits)
+    source = _cached(part, [one], bench, extraction, splits)
     return _fit(name, index, part, [one], bench, source, splits), source
 
 

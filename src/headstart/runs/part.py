@@ -72,8 +72,11 @@ def train_member(name: str, part: schema.TrainedPart, bench: Bench, index: int) 
     splits = splits_of(bench.dataset, part)
     if _is_staged(part):
         return staged_member(name, part, bench, splits, index)
-    one = cached_member if part.mode == "cached" else standard_member
-    (_, outcomes, records, _), _ = one(name, part, bench, splits, index)
+    if part.mode == "cached":
+        fitted, _ = cached_member(name, part, bench, splits, index, bench.features())
+    else:
+        fitted, _ = standard_member(name, part, bench, splits, index)
+    _, outcomes, records, _ = fitted
     return members_of([build.members_of(part)[index]], outcomes, records)[0]
 
 

@@ -16,7 +16,6 @@ import yaml
 
 from headstart import __version__
 from headstart._util import devices, files
-from headstart._util.devices import usable_cores
 from headstart.config.schema import Experiment
 from headstart.errors import RunError
 from headstart.types import Estimates, JsonDict, Predictions, Score, StepRecord
@@ -185,4 +184,4 @@ def threads_of(about: JsonDict) -> int:
         As many as when it began, if there are so many cores.
     """
     began: int = about.get("threads", torch.get_num_threads())
-    return min(began, usable_cores())
+    return min(began, devices.usable_cores())
