@@ -1,10 +1,13 @@
 """A run on a cluster of two machines of one core, of which processes and machines are lost."""
 
+import gc
 import json
 import os
 import random
 import signal
+import socket
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -59,19 +62,31 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def here(place: Path) -> RunResult:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HEADSTART_CACHE", str(place / "cache-here"))
-        return run(place / "study.yaml", out=place / "here", show=SilentProgress())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as a machine of the cluster has
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HEADSTART_CACHE", str(place / "cache-here"))
+            return run(place / "study.yaml", out=place / "here", show=SilentProgress())
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
-    made = cluster_utils.Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": 1, "include_dashboard": False, "object_store_memory": MEMORY,
-        },
-    )  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # Ray's: its server's logs stay open
+        made = cluster_utils.Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 1, "include_dashboard": False, "object_store_memory": MEMORY,
+                "ray_client_server_port": port,
+            },
+        )  # fmt: skip
+        gc.collect()
+    made.clients = f"ray://127.0.0.1:{port}"
     made.add_node(num_cpus=1, object_store_memory=MEMORY)
     made.wait_for_nodes()
     yield made
@@ -98,11 +113,13 @@ def stored_twice(cache: Path) -> int:
     return twice
 
 
+@pytest.mark.parametrize("address", ["address", "clients"])
 def test_two_machines_leave_what_one_process_leaves(
-    cluster: Any, here: RunResult, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    cluster: Any, here: RunResult, place: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, address: str,
+) -> None:  # fmt: skip
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
-    with executor_for("ray", address=cluster.address) as executor:
+    with executor_for("ray", address=getattr(cluster, address)) as executor:
         assert executor is not None
         assert executor.slots == 2
         result = run(
@@ -128,7 +145,7 @@ def workers(nodes: Iterable[Any]) -> dict[int, str]:
             continue  # it has ended
         # Ray names a process by what it does: a share of ours, or a job by its label.
         if parent in raylets and title.startswith("ray::"):
-            if "Performer" in title:
+            if "_performed" in title:
                 found[int(entry.name)] = "extraction"
             elif "frozen" in title or "tuned" in title:
                 found[int(entry.name)] = "training"

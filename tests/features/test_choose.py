@@ -14,7 +14,7 @@ from tiny_backbone import TinyBackbone
 from headstart.errors import EngineError
 from headstart.features import choose as choose_module
 from headstart.features import trials as trials_module
-from headstart.features.choose import choose_engine, use_engine
+from headstart.features.choose import choose_engine, remembered_trial, use_engine
 from headstart.features.trials import Choice, EngineTrial, Job
 
 CPU = torch.device("cpu")
@@ -239,6 +239,21 @@ def test_a_remembered_engine_is_not_built_for_a_job_that_torch_does_sooner(setup
     small = Job(job.backbone, job.cut, job.network, CPU, 50, job.graphs, job.memory)
     assert choose_engine(small, SAMPLES).engine.name == "torch"
     assert workshop.built == ["torch"]
+
+
+def test_what_others_are_to_build_is_remembered_without_building_it(setup: Setup) -> None:
+    workshop, job = setup(openvino=Fake("openvino", 0.0), onnxruntime=Fake("onnxruntime", 0.01))
+    workshop.build_seconds = 0.3
+    assert remembered_trial(job) is None
+    choose_engine(job, SAMPLES)
+    workshop.built.clear()
+    trial = remembered_trial(job)
+    assert trial is not None
+    assert (trial.name, trial.chosen) == ("openvino", True)
+    assert workshop.built == []
+    # The other engine would have been tried for it, or torch would be done sooner.
+    small = Job(job.backbone, job.cut, job.network, CPU, 50, job.graphs, job.memory)
+    assert remembered_trial(small) is None
 
 
 @pytest.mark.parametrize("change", ["network", "cores", "threads", "engines", "versions"])

@@ -1,5 +1,6 @@
 """Ray's clusters: one of this machine, which nobody else can reach, or one that is there."""
 
+import logging
 import os
 import signal
 import socket
@@ -13,19 +14,26 @@ from headstart.errors import ConfigError, RunError
 # is there for systems on which Ray does not build clusters.
 _OUTER_ADDRESS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
+_CLIENT = "ray://"
 _REACH_SECONDS = 10.0
 
 
-def begin(address: str | None, feature: str) -> tuple[Any, bool]:
+def is_client(address: str | None) -> bool:
+    """Return whether an address makes this program a client of a cluster, and no part of it."""
+    return address is not None and address.startswith(_CLIENT)
+
+
+def begin(address: str | None, feature: str, *, clients: bool = False) -> tuple[Any, bool]:
     """Connect to a cluster, or begin one of this machine.
 
     Nothing is reported to Ray's makers and there is no dashboard; the processes of a cluster that
     is begun here listen on the loopback address alone.
 
     Args:
-        address: ``auto`` or ``HOST:PORT`` of a cluster that is there; None: this machine's own,
-            even where another one is running on it.
+        address: ``auto`` or ``HOST:PORT`` of a cluster that is there, or ``ray://HOST:PORT`` of its
+            server for clients; None: this machine's own, even where another one is running on it.
         feature: What Ray is needed for, as messages call it.
+        clients: Whether a client can do what it is needed for.
 
     Returns:
         Ray, and whether this connected to a cluster, or began one: `ray.shutdown` then disconnects,
@@ -33,13 +41,13 @@ def begin(address: str | None, feature: str) -> tuple[Any, bool]:
 
     Raises:
         MissingExtraError: Ray is not installed.
-        ConfigError: The address is that of a Ray client's server.
+        ConfigError: The address is that of a server for clients, which cannot do it.
         RunError: There is no cluster at the address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    if address is not None and address.startswith("ray://"):
-        # Ray Data and the exchange of files ask for a program that is a part of the cluster.
+    client = is_client(address)
+    if client and not clients:
         raise ConfigError(
             f"--address: expected auto, or HOST:PORT of a cluster's head (port 6379 as Ray has it),"
             f" got {address!r}: run this program on a machine of the cluster"
@@ -62,6 +70,8 @@ def begin(address: str | None, feature: str) -> tuple[Any, bool]:
     try:
         if not alone:
             _try_to_reach(address)
+        if client:  # which hands the level on to the cluster, and tells its own
+            logging.getLogger("ray").setLevel(logging.ERROR)
         ray.init(log_to_driver=False, logging_level="ERROR", **given)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         raise RunError(
@@ -79,7 +89,11 @@ def _try_to_reach(address: str | None) -> None:
     """Raise an error where nobody listens: Ray itself would go on trying for many minutes."""
     from ray._private import services
 
-    found = services.canonicalize_bootstrap_address(address)
+    if is_client(address):
+        assert address is not None
+        found: str | None = address.removeprefix(_CLIENT)
+    else:
+        found = services.canonicalize_bootstrap_address(address)
     if found is not None:  # else Ray says at once that it knows of no cluster
         host, _, port = found.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()

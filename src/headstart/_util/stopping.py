@@ -26,6 +26,10 @@ class Stop:
         """Ask the program to stop at the next safe place."""
         self._event.set()
 
+    def withdraw(self) -> None:
+        """Go on as if nobody had asked."""
+        self._event.clear()
+
     def raise_if_requested(self) -> None:
         """End the work here if somebody asked.
 

@@ -25,7 +25,7 @@ _Jobs = Annotated[
 ]
 _Address = Annotated[
     str | None,
-    typer.Option(help="The Ray cluster: auto or HOST:PORT; else this machine alone."),
+    typer.Option(help="The Ray cluster: auto, HOST:PORT or ray://HOST:PORT; else this machine."),
 ]
 
 _DataParallel = Annotated[

@@ -41,6 +41,7 @@ _SMALL = 3  # trials: another engine saves about a third of the time, rarely mor
 _LARGE = 10  # trials: whatever it finds, a trial does not matter
 _SMALL_JOB_IMAGES = 150  # no export seen took longer than torch with that many pictures
 _LONG_RUN_SECONDS = 1.0
+_EARLIER = "the fastest in an earlier trial on this machine"
 _TRIAL_SECONDS = 2.0  # no further repeats after this
 
 
@@ -227,22 +228,55 @@ def _is_enough(job: Job, rates: Mapping[EngineName, float]) -> bool:
     return clear and job.images / best < _LARGE * _trial_seconds(job)
 
 
+def remembered_trial(job: Job) -> EngineTrial | None:
+    """Return how the engine did that was the fastest in an earlier trial on this machine.
+
+    Args:
+        job: What it is wanted for; nothing is built.
+
+    Returns:
+        Its trial, marked as chosen; None where the job is so small that torch may do it sooner,
+        or another trial is due.
+    """
+    remembered = _recall(job) if job.device.type == "cpu" else None
+    old = None if remembered is None else _fastest_of(job, remembered)
+    if remembered is None or old is None or _torch_is_sooner(job, remembered["torch"], old):
+        return None
+    return replace(old, build_seconds=0.0, reason=_EARLIER)
+
+
+def _fastest_of(job: Job, remembered: Mapping[str, EngineTrial]) -> EngineTrial | None:
+    """Return the engine that was chosen; None where that was for a smaller job."""
+    known = {trial.name: trial.images_per_second or 0.0 for trial in remembered.values()}
+    old = next(trial for trial in remembered.values() if trial.chosen)
+    if old.name == "torch" or known.keys() >= set(_CANDIDATES) or _is_enough(job, known):
+        return old
+    return None
+
+
+def _torch_is_sooner(job: Job, torch: EngineTrial, old: EngineTrial) -> bool:
+    """Return whether torch has done the job before the other engine is built and has."""
+    assert old.images_per_second is not None
+    assert torch.images_per_second is not None
+    built_seconds = 0.0 if old.name == "torch" else old.build_seconds
+    took_seconds = built_seconds + job.images / old.images_per_second
+    return job.images / torch.images_per_second < took_seconds
+
+
 def _use_remembered(
     job: Job, remembered: Mapping[str, EngineTrial], reference: _Reference
 ) -> Choice | None:
-    old = next(trial for trial in remembered.values() if trial.chosen)
+    old = _fastest_of(job, remembered)
+    if old is None:
+        return None
     torch_rate = remembered["torch"].images_per_second
     if old.name == "torch":
-        return reference.choice(torch_rate, "the fastest in an earlier trial on this machine")
-    assert old.images_per_second is not None
-    assert torch_rate is not None
-    known = {trial.name: trial.images_per_second or 0.0 for trial in remembered.values()}
-    if not known.keys() >= set(_CANDIDATES) and not _is_enough(job, known):
-        return None  # that was for a smaller job
-    torch_seconds = job.images / torch_rate
-    if torch_seconds < old.build_seconds + job.images / old.images_per_second:
+        return reference.choice(torch_rate, _EARLIER)
+    if _torch_is_sooner(job, remembered["torch"], old):
+        assert torch_rate is not None
+        seconds = job.images / torch_rate
         return reference.choice(
-            torch_rate, f"needs {torch_seconds:.1f} s, which is less than building {old.name} takes"
+            torch_rate, f"needs {seconds:.1f} s, which is less than building {old.name} takes"
         )
     try:
         engine, trial = built(old.name, job)
@@ -251,7 +285,7 @@ def _use_remembered(
         return None  # it worked once and does not any more: every engine is tried again
     if not agrees(trial):
         return None
-    reason = "the fastest in an earlier trial on this machine, and agrees with torch again"
+    reason = f"{_EARLIER}, and agrees with torch again"
     trial = replace(trial, images_per_second=old.images_per_second, chosen=True, reason=reason)
     return Choice(engine, (trial,))
 

@@ -30,7 +30,7 @@ from headstart.features.replay import Source, find_source
 from headstart.features.store import FeatureStore, human_bytes
 from headstart.features.table import Features
 from headstart.features.trials import TOLERANCE, EngineTrial
-from headstart.features.work import choose_for, write_rows
+from headstart.features.work import choose_for, choose_for_others, write_rows
 from headstart.types import ImageSet, IntArray, Progress, View
 
 
@@ -215,12 +215,15 @@ def _extract_missing(
     images = Unchanged(request.images, request.images.names, request.images.digests)
     if measured is not None:
         return _extract_sequences(request, images, missing, measured, progress)
-    choice = choose_for(request, images, list(missing.values()))
+    if request.spread is not None:
+        name, trials = choose_for_others(request, images, positions)
+        for trial in trials:
+            progress.say(_describe(trial))
+        return _spread(request, missing, name, trials)
+    choice = choose_for(request, images, positions)
     for trial in choice.trials:
         progress.say(_describe(trial))
     start = time.perf_counter()
-    if request.spread is not None:
-        return _spread(request, missing, choice.engine.name, choice.trials)
     rows = computed(request, images, missing, choice.engine, progress)
     try:
         written = write_rows(request, rows, choice.engine.name)

@@ -4,10 +4,16 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from headstart.data.loader import load_batches
-from headstart.features.choose import choose_engine, trial_images, use_engine
+from headstart.features.choose import (
+    choose_engine,
+    remembered_trial,
+    trial_images,
+    use_engine,
+)
+from headstart.features.engine import EngineName
 from headstart.features.passes import Request, Rows
 from headstart.features.ready import forget_ready, keep_ready, ready_engine
-from headstart.features.trials import Choice, Job, use_torch
+from headstart.features.trials import Choice, EngineTrial, Job, use_torch
 from headstart.features.upkeep import engines_folder, graphs_folder
 from headstart.types import ImageSet
 
@@ -34,6 +40,29 @@ def write_rows(request: Request, computed: Rows, engine: str, share: str = "") -
     return writer.bytes_written
 
 
+def choose_for_others(
+    request: Request, images: ImageSet, positions: Sequence[int]
+) -> tuple[EngineName, tuple[EngineTrial, ...]]:
+    """Return the name of the engine by which other processes compute, and how those tried did.
+
+    What an earlier trial found is not built here once more: each of them holds its engine to
+    torch's features.
+
+    Args:
+        request: What was asked for.
+        images: The samples.
+        positions: Those that are to be computed.
+
+    Returns:
+        The name, and one trial per engine looked at.
+    """
+    earlier = remembered_trial(_job(request, positions)) if request.engine == "auto" else None
+    if earlier is not None:
+        return earlier.name, (earlier,)
+    choice = choose_for(request, images, positions)
+    return choice.engine.name, choice.trials
+
+
 def choose_for(request: Request, images: ImageSet, positions: Sequence[int]) -> Choice:
     """Return the engine that a request is computed by, and how those that were tried did.
 
@@ -45,15 +74,7 @@ def choose_for(request: Request, images: ImageSet, positions: Sequence[int]) -> 
     Returns:
         The choice.
     """
-    job = Job(
-        backbone=request.backbone,
-        cut=request.cut,
-        network=request.key.backbone,
-        device=request.device,
-        images=len(positions),
-        graphs=graphs_folder(request.store.root),
-        memory=engines_folder(request.store.root),
-    )
+    job = _job(request, positions)
     if request.engine == "torch":
         return use_torch(job, "asked for")
     if request.spread is not None and request.device.type != "cpu":
@@ -86,3 +107,15 @@ def choose_for(request: Request, images: ImageSet, positions: Sequence[int]) -> 
     choice = choose_engine(job, samples)
     keep_ready(job, choice)
     return choice
+
+
+def _job(request: Request, positions: Sequence[int]) -> Job:
+    return Job(
+        backbone=request.backbone,
+        cut=request.cut,
+        network=request.key.backbone,
+        device=request.device,
+        images=len(positions),
+        graphs=graphs_folder(request.store.root),
+        memory=engines_folder(request.store.root),
+    )

@@ -1,6 +1,6 @@
 """Having a run's long work done by an executor, before the run is assembled in this process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,6 @@ TRIES = 4
 """A job whose process dies so often without getting on is not begun again: it may kill it."""
 
 _LEAST_SHARE, _MOST_SHARE = 32, 1024  # samples: worth a message, and little when it is lost
-_SHARES_EACH = 8  # of each process, so that none waits long for the slowest at the end
 _LOOK_SECONDS = 0.5
 
 
@@ -83,9 +82,7 @@ class Apart:
 
     def _spread(self, part: str) -> Callable[[tuple[int, ...], EngineName, FeatureKey], None]:
         def spread(positions: tuple[int, ...], engine: EngineName, key: FeatureKey) -> None:
-            size = len(positions) // (_SHARES_EACH * self.executor.slots)
-            size = min(max(size, _LEAST_SHARE), _MOST_SHARE)
-            parts = [positions[i : i + size] for i in range(0, len(positions), size)]
+            parts = shares_of(positions, self.executor.slots)
             jobs = [
                 Job(
                     folder=str(self.folder),
@@ -229,6 +226,30 @@ class Apart:
             )
         self.show.say(f"{done.job.label}: its process has ended; it is begun again")
         return False
+
+
+def shares_of(positions: Sequence[int], processes: int) -> list[tuple[int, ...]]:
+    """Part samples into shares, the later the smaller, so that all processes end at one time.
+
+    Each share is half of what a process would get of those that are left if they were parted
+    evenly (guided self-scheduling, Polychronopoulos and Kuck 1987, with half shares since no two
+    machines are equally fast), within bounds.
+
+    Args:
+        positions: Of the samples.
+        processes: How many compute at a time.
+
+    Returns:
+        The shares, in order.
+    """
+    shares = []
+    start = 0
+    while start < len(positions):
+        size = (len(positions) - start) // (2 * processes)
+        size = min(max(size, _LEAST_SHARE), _MOST_SHARE)
+        shares.append(tuple(positions[start : start + size]))
+        start += size
+    return shares
 
 
 @dataclass(slots=True)

@@ -222,7 +222,8 @@ def executor_for(
     Args:
         name: ``local``: this process; ``processes``: of this machine; ``ray``: a Ray cluster.
         jobs: How many processes; None: two, or one for every four cores if that is more.
-        address: The Ray cluster, ``auto`` or ``HOST:PORT``; None begins one of this machine.
+        address: The Ray cluster, ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``; None begins one
+            of this machine.
         data_parallel: Processes of the Ray cluster that train one model together.
 
     Yields:

@@ -5,38 +5,21 @@ job whose process or machine is lost is begun again by Ray; it finds what was st
 """
 
 import contextlib
-import logging
-import warnings
+import importlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
 
-from headstart._util.imports import optional
-from headstart._util.ray_local import begin
+from headstart._util.ray_local import begin, is_client
 from headstart.errors import ConfigError, RunError
 from headstart.runs.executors import Done
-from headstart.runs.jobs import Job, Place, Report, perform
-from headstart.runs.team_on_ray import RETRIES, train_together
+from headstart.runs.jobs import Job, Place
+from headstart.runs.stream_on_ray import RETRIES, Room, perform_on_ray, shares_done
+from headstart.runs.team_on_ray import train_together
 
 _END_SECONDS = 30.0  # for processes that were told to end
-_SHARES_AHEAD = 2  # given to a process at a time, so that it never waits for the next
-
-
-@dataclass(frozen=True, slots=True)
-class _Room:
-    """What a job takes of a machine.
-
-    Attributes:
-        cpus: Cores.
-        gpus: Graphics processors.
-        slots: How many jobs have room at a time.
-    """
-
-    cpus: float
-    gpus: float
-    slots: int
 
 
 @final
@@ -48,7 +31,7 @@ class OnRay:
     address: str | None = None
     processes_per_model: int = 1
     _ray: Any = field(default=None, init=False)
-    _room: _Room = field(default=_Room(1, 0, 1), init=False)
+    _room: Room = field(default=Room(1, 0, 1), init=False)
     _running: dict[Any, Job] = field(default_factory=dict, init=False)
     _began: bool = field(default=False, init=False)
 
@@ -60,12 +43,21 @@ class OnRay:
             ConfigError: The cluster has no room for so many processes of one model.
             RunError: There is no cluster at the address.
         """
-        self._ray, self._began = begin(self.address, "--executor ray")
+        self._ray, self._began = begin(self.address, "--executor ray", clients=True)
         try:
             self._room = _room(self._ray, self.processes_per_model)
+            self._begin_processes()
         except BaseException:
             self.close()
             raise
+
+    def _begin_processes(self) -> None:
+        """Let processes begin, and import what takes seconds, while this one opens the study."""
+        ready = self._ray.remote(_be_ready).options(
+            num_cpus=self._room.cpus, num_gpus=self._room.gpus, scheduling_strategy="SPREAD"
+        )
+        for _ in range(self._room.slots):
+            ready.remote()
 
     @property
     def slots(self) -> int:
@@ -82,12 +74,12 @@ class OnRay:
         if job.together:
             self._submit_together(job)
             return
-        remote = self._ray.remote(perform).options(
-            num_cpus=self._room.cpus,
-            num_gpus=self._room.gpus,
-            max_retries=RETRIES,
-            retry_exceptions=False,
-            name=job.label,
+        given = {"num_cpus": self._room.cpus}
+        if self._room.gpus:
+            # A process keeps the graphics processor that it began with, so it does one job.
+            given |= {"num_gpus": self._room.gpus, "max_calls": 1}
+        remote = self._ray.remote(**given)(perform_on_ray).options(
+            max_retries=RETRIES, retry_exceptions=False, name=job.label
         )
         self._running[remote.remote(job, self._place)] = job
 
@@ -123,37 +115,13 @@ class OnRay:
 
     def stream(self, jobs: Iterable[Job]) -> Iterator[Done]:
         """Have many jobs done by Ray Data, which begins no more of them than have room."""
-        data = _quiet_data()
         known = list(jobs)
-        rows = [
-            {"number": number, "given": self._ray.cloudpickle.dumps((job, self._place))}
-            for number, job in enumerate(known)
-        ]
-        with warnings.catch_warnings():
-            # Ray 2.64 is to have another way to say how often a share is tried.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            done = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-                _Performer,
-                batch_size=1,
-                num_cpus=self._room.cpus,
-                num_gpus=self._room.gpus,
-                compute=data.ActorPoolStrategy(
-                    min_size=1,
-                    max_size=self._room.slots,
-                    initial_size=self._room.slots,
-                    max_tasks_in_flight_per_actor=_SHARES_AHEAD,
-                ),
-                # Actors that end with their machine are begun again for ever, as is Ray's default;
-                # a share that ends its process is not.
-                max_task_retries=RETRIES,
-            )
         left = dict(enumerate(known))
         try:
-            for row in done.iter_rows():
-                error = (row["error"], row["message"]) if row["error"] else None
-                extracted, process = int(row["extracted"]), str(row["process"])
-                report = Report(float(row["seconds"]), extracted, error, process)
-                yield Done(left.pop(int(row["number"])), report)
+            client = is_client(self.address)
+            done = shares_done(self._ray, known, self._place, self._room, client=client)
+            for number, report in done:
+                yield Done(left.pop(number), report)
         except self._ray.exceptions.RayTaskError:
             raise  # no error of Headstart's: those are told in the report
         except self._ray.exceptions.RayError:
@@ -161,14 +129,17 @@ class OnRay:
                 yield Done(job, None)
 
     def cancel(self) -> None:
-        """End the jobs in progress, and wait until their processes are gone."""
-        for reference in self._running:
-            with contextlib.suppress(Exception):
-                self._ray.cancel(reference, force=True)
-        if self._running:
-            self._ray.wait(
-                list(self._running), num_returns=len(self._running), timeout=_END_SECONDS
-            )
+        """Let jobs save how far they are, and end them; return when their processes are gone."""
+        for force in (False, True):
+            for reference, job in self._running.items():
+                with contextlib.suppress(Exception):
+                    # Ray Train does not wait for its processes when it is asked to stop.
+                    self._ray.cancel(reference, force=force or job.together)
+            if self._running:
+                left = list(self._running)
+                ended, _ = self._ray.wait(left, num_returns=len(left), timeout=_END_SECONDS)
+                for reference in ended:
+                    del self._running[reference]
         self._running.clear()
 
     def close(self) -> None:
@@ -187,43 +158,14 @@ class OnRay:
         return max(1, min(int(self._room.cpus), torch.get_num_threads()))
 
 
-class _Performer:
-    """A process of Ray Data's that does one share after the other."""
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        from ray import cloudpickle
-
-        (number,), (given,) = batch["number"], batch["given"]
-        job, place = cloudpickle.loads(given)
-        report = perform(job, place)
-        error, message = report.error or ("", "")
-        return {
-            "number": [int(number)],
-            "seconds": [report.seconds],
-            "extracted": [report.extracted],
-            "error": [error],
-            "message": [message],
-            "process": [report.process],
-        }
+def _be_ready() -> None:
+    """Import in a process of Ray's what takes seconds and most jobs need."""
+    for name in ("ray.data", "timm"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 
-def _quiet_data() -> Any:
-    """Return Ray Data, which tells nothing of its own: progress is ours to show."""
-    with warnings.catch_warnings():
-        # Its own settings warn, when they are first made, that some of them will go.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        data = optional("ray.data", "ray", "--executor ray")
-        context = data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    # A share may take long, and a cluster that others use may let it wait.
-    context.execution_no_progress_timeout_s = -1
-    context.max_consecutive_actor_init_deaths = RETRIES
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    return data
-
-
-def _room(ray: Any, processes_per_model: int) -> _Room:
+def _room(ray: Any, processes_per_model: int) -> Room:
     """Give each job a graphics processor, or as many cores as the smallest machine has.
 
     Where several processes train one model there must be room for all of them at a time: then
@@ -236,12 +178,12 @@ def _room(ray: Any, processes_per_model: int) -> _Room:
     gpus = sum(int(node.get("GPU", 0)) for node in nodes)
     if gpus:
         most = max(int(node.get("GPU", 0)) for node in nodes)
-        room = _Room(max(1, min(cores) // most), 1, gpus)
+        room = Room(max(1, min(cores) // most), 1, gpus)
     else:
         each = min(cores)
         while each > 1 and sum(count // each for count in cores) < processes_per_model:
             each -= 1
-        room = _Room(each, 0, sum(count // each for count in cores))
+        room = Room(each, 0, sum(count // each for count in cores))
     if room.slots < processes_per_model:
         raise ConfigError(
             f"--data-parallel: expected at most {room.slots}, for which the cluster has room, got "

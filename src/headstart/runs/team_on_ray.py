@@ -15,10 +15,9 @@ from torch import distributed
 from headstart._util import files
 from headstart.runs.in_team import backends
 from headstart.runs.jobs import Job, Place, Report, perform
+from headstart.runs.stream_on_ray import RETRIES
 from headstart.runs.study import CHECKPOINTS
 from headstart.train import current_team
-
-RETRIES = 20  # Ray's own, of a process or machine that is lost
 
 _PATIENCE_SECONDS = 86_400  # of processes for each other: one may be extracting features
 _LOOPBACK = "127.0.0.1"
