@@ -1,12 +1,13 @@
 """`python -m benchmarks.cluster STUDY`: a study on one machine and on two, of one core each.
 
 Both are clusters of Ray's on this machine, begun in turn and each with an empty store of features,
-so that nothing but the number of machines differs; which engine computes is told them, since a
-clock decides it. A machine's processes compute on one core of this one. Prints what extraction and
-the whole run take. Processes begin during the run, which computes on the same cores: so extraction
-is then done three times more, with an empty store again, by the processes that are there. Ends
-with status 1 where the results differ by anything but times, or where two machines extract less
-than 1.6 times as fast as one.
+so that nothing but the number of machines differs; which engine computes is told them where the
+run in one process has tried several, since a clock decides it. A machine's processes compute on one
+core of this one. Prints what extraction and the whole run take. Processes begin during the run,
+which computes on the same cores: so extraction is then done three times more, with an empty store
+again, by the processes that are there: they open the study anew, and build the engine. Ends with
+status 1 where the results differ by anything but times, or where two machines extract less than 1.6
+times as fast as one.
 
     python -m benchmarks.cluster flowers-mobilenetv2 --data FLOWERS --profile small
 """
@@ -94,7 +95,7 @@ def on_machines(count: int, given: argparse.Namespace, folder: Path) -> tuple[Ru
             cluster.add_node(**node)
         cluster.wait_for_nodes()
         cores = sorted(os.sched_getaffinity(0))
-        for core, machine in zip(cores, cluster.list_all_nodes(), strict=False):
+        for core, machine in zip(cores[:count], cluster.list_all_nodes(), strict=True):
             keep_to(core, machine)
         with executor_for("ray", address=cluster.address) as executor:
             with clocked() as first:

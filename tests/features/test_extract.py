@@ -18,6 +18,7 @@ from headstart._util.progress import SilentProgress
 from headstart.backbones.registry import load_backbone
 from headstart.errors import DataError, EngineError, StoreError
 from headstart.features import engine_torch
+from headstart.features import extract as extract_module
 from headstart.features import store as store_module
 from headstart.features import work as work_module
 from headstart.features.engine import EngineName
@@ -25,6 +26,7 @@ from headstart.features.extract import Extraction, extract
 from headstart.features.key import FeatureKey, feature_key
 from headstart.features.share import ShareWorker
 from headstart.features.store import FeatureStore
+from headstart.features.trials import EngineTrial
 from headstart.features.upkeep import leftovers
 from headstart.types import Progress
 
@@ -262,6 +264,27 @@ def test_an_engine_that_dies_half_way_is_one_clear_error(
     assert run(images, backbone, store).extracted == 4
 
 
+def share_worker(
+    images: Pictures,
+    backbone: TinyBackbone,
+    store: FeatureStore,
+    engine: EngineName,
+    key: FeatureKey,
+) -> ShareWorker:
+    return ShareWorker(
+        images=images,
+        backbone=backbone,
+        key=key,
+        engine=engine,
+        store=store,
+        device=CPU,
+        batch_size=2,
+        workers=0,
+        lengths=None,
+        progress=SilentProgress(),
+    )
+
+
 def test_rests_of_shares_that_were_killed_are_gone_before_others_are_shared_out(
     store: FeatureStore,
 ) -> None:
@@ -273,18 +296,7 @@ def test_rests_of_shares_that_were_killed_are_gone_before_others_are_shared_out(
 
     def spread(positions: tuple[int, ...], engine: EngineName, key: FeatureKey) -> None:
         rests.extend(leftovers(store.folder(key)))
-        worker = ShareWorker(
-            images=images,
-            backbone=backbone,
-            key=key,
-            engine=engine,
-            store=store,
-            device=CPU,
-            batch_size=2,
-            workers=0,
-            lengths=None,
-            progress=SilentProgress(),
-        )
+        worker = share_worker(images, backbone, store, engine, key)
         assert [worker.extract(some) for some in (positions[:3], positions[3:])] == [3, 2]
 
     result = run(images, backbone, store, spread=spread)
@@ -293,6 +305,25 @@ def test_rests_of_shares_that_were_killed_are_gone_before_others_are_shared_out(
     np.testing.assert_allclose(
         result.features.load(), truth(backbone, "pooled", images), rtol=1e-5, atol=1e-6
     )
+
+
+def test_an_engine_that_worked_once_and_does_not_any_more_is_chosen_anew_for_shares(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, images = TinyBackbone(), pictures(7)
+    earlier = EngineTrial("openvino", 0.0, 100.0, 0.0, True, "the fastest in an earlier trial")
+    monkeypatch.setattr(extract_module, "engine_for_others", lambda *_: earlier)
+    asked: list[EngineName] = []
+
+    def spread(positions: tuple[int, ...], engine: EngineName, key: FeatureKey) -> None:
+        asked.append(engine)
+        if engine == "openvino":
+            raise EngineError("the engine 'openvino' cannot be built")
+        share_worker(images, backbone, store, engine, key).extract(positions)
+
+    result = run(images, backbone, store, engine="auto", spread=spread)
+    assert asked == ["openvino", "torch"]  # for so few pictures it is torch
+    assert result.features.engines == ("torch",)
 
 
 def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> None:

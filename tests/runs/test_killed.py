@@ -15,7 +15,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-KILLS = 20
+# One of each training, and with `make cluster` many.
+KILLS = [pytest.param(4), pytest.param(20, marks=pytest.mark.cluster)]
 
 # Everything that has a state: a sweep as one batch, dropout, BatchNorm, two optimisers, a schedule,
 # an average of the weights, augmentation, blended pictures, early stopping, stored features.
@@ -134,8 +135,9 @@ def what_lasts(folder: Path) -> dict[str, object]:
     return out
 
 
+@pytest.mark.parametrize("kills", KILLS)
 def test_killed_at_any_moment_and_resumed_is_as_if_never_stopped(
-    server: Server, photos: Path, tmp_path: Path
+    server: Server, photos: Path, tmp_path: Path, kills: int
 ) -> None:
     study = tmp_path / "killed.yaml"
     study.write_text(STUDY.format(photos=photos))
@@ -150,7 +152,7 @@ def test_killed_at_any_moment_and_resumed_is_as_if_never_stopped(
     # Each training of the study, and a step of it; each has at least nine.
     places = [(unit, step) for unit in UNITS for step in range(1, 10)]
     in_training = 0
-    for number in range(KILLS):
+    for number in range(kills):
         out, cache = tmp_path / f"out-{number}", tmp_path / f"cache-{number}"
         process = server.start("run", cache, out, study)
         unit, step = places[number % len(UNITS) * 9 + chance.randrange(9)]
@@ -172,4 +174,4 @@ def test_killed_at_any_moment_and_resumed_is_as_if_never_stopped(
         for name, value in expected.items():
             assert found[name] == value, f"kill {number}: {name}"
         assert not (folder / "checkpoints").exists()
-    assert in_training >= KILLS // 2, "most were killed while a model was trained"
+    assert in_training >= kills // 2, "most were killed while a model was trained"

@@ -18,9 +18,11 @@ _CLIENT = "ray://"
 _REACH_SECONDS = 10.0
 
 
-def is_client(address: str | None) -> bool:
-    """Return whether an address makes this program a client of a cluster, and no part of it."""
-    return address is not None and address.startswith(_CLIENT)
+def is_client() -> bool:
+    """Return whether this program is connected as a client of a cluster, and no part of it."""
+    from ray.util.client import ray as client
+
+    return bool(client.is_connected())
 
 
 def begin(address: str | None, feature: str, *, clients: bool = False) -> tuple[Any, bool]:
@@ -46,7 +48,7 @@ def begin(address: str | None, feature: str, *, clients: bool = False) -> tuple[
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    client = is_client(address)
+    client = address is not None and address.startswith(_CLIENT)
     if client and not clients:
         raise ConfigError(
             f"--address: expected auto, or HOST:PORT of a cluster's head (port 6379 as Ray has it),"
@@ -70,14 +72,18 @@ def begin(address: str | None, feature: str, *, clients: bool = False) -> tuple[
     try:
         if not alone:
             _try_to_reach(address)
-        if client:  # which hands the level on to the cluster, and tells its own
+        if client:
+            # Else the cluster would wait for a program that was killed, and go on writing where a
+            # resumed run works.
+            os.environ.setdefault("RAY_CLIENT_RECONNECT_GRACE_PERIOD", "0")
+            # The client hands the level on to the cluster, and tells its own.
             logging.getLogger("ray").setLevel(logging.ERROR)
         ray.init(log_to_driver=False, logging_level="ERROR", **given)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         raise RunError(
-            f"--address: expected the address of a Ray cluster, such as auto or HOST:6379, got "
-            f"{address!r} ({error}): is it up? Where its log asks for a token, set "
-            "RAY_AUTH_MODE=token here"
+            f"--address: expected the address of a Ray cluster, such as auto, HOST:6379 or, where "
+            f"clients are served, ray://HOST:10001, got {address!r} ({error}): is it up? "
+            "Where its log asks for a token, set RAY_AUTH_MODE=token here"
         ) from error
     finally:
         if before is not None:  # Ray's own ends the program where ours asks it to stop
@@ -89,8 +95,7 @@ def _try_to_reach(address: str | None) -> None:
     """Raise an error where nobody listens: Ray itself would go on trying for many minutes."""
     from ray._private import services
 
-    if is_client(address):
-        assert address is not None
+    if address is not None and address.startswith(_CLIENT):
         found: str | None = address.removeprefix(_CLIENT)
     else:
         found = services.canonicalize_bootstrap_address(address)

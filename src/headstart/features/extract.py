@@ -30,7 +30,7 @@ from headstart.features.replay import Source, find_source
 from headstart.features.store import FeatureStore, human_bytes
 from headstart.features.table import Features
 from headstart.features.trials import TOLERANCE, EngineTrial
-from headstart.features.work import choose_for, choose_for_others, write_rows
+from headstart.features.work import choose_for, engine_for_others, write_rows
 from headstart.types import ImageSet, IntArray, Progress, View
 
 
@@ -216,10 +216,7 @@ def _extract_missing(
     if measured is not None:
         return _extract_sequences(request, images, missing, measured, progress)
     if request.spread is not None:
-        name, trials = choose_for_others(request, images, positions)
-        for trial in trials:
-            progress.say(_describe(trial))
-        return _spread(request, missing, name, trials)
+        return _spread_images(request, images, missing, progress)
     choice = choose_for(request, images, positions)
     for trial in choice.trials:
         progress.say(_describe(trial))
@@ -252,6 +249,24 @@ def _extract_sequences(
     rows = computed_sequences(request, images, missing, measured, engine, progress)
     written = write_rows(request, rows, engine.name)
     return _Work(len(missing), time.perf_counter() - start, written, ())
+
+
+def _spread_images(
+    request: Request, images: Unchanged, missing: Mapping[str, int], progress: Progress
+) -> _Work:
+    """Have shares done by the engine that an earlier trial chose, or that is chosen now."""
+    positions = list(missing.values())
+    earlier = engine_for_others(request, positions)
+    if earlier is not None:
+        progress.say(_describe(earlier))
+        try:
+            return _spread(request, missing, earlier.name, (earlier,))
+        except EngineError as error:  # it worked once: is there another that does?
+            progress.say(f"  {error}")
+    choice = choose_for(request, images, positions)
+    for trial in choice.trials:
+        progress.say(_describe(trial))
+    return _spread(request, missing, choice.engine.name, choice.trials)
 
 
 def _spread(

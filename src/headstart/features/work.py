@@ -10,7 +10,6 @@ from headstart.features.choose import (
     trial_images,
     use_engine,
 )
-from headstart.features.engine import EngineName
 from headstart.features.passes import Request, Rows
 from headstart.features.ready import forget_ready, keep_ready, ready_engine
 from headstart.features.trials import Choice, EngineTrial, Job, use_torch
@@ -40,27 +39,19 @@ def write_rows(request: Request, computed: Rows, engine: str, share: str = "") -
     return writer.bytes_written
 
 
-def choose_for_others(
-    request: Request, images: ImageSet, positions: Sequence[int]
-) -> tuple[EngineName, tuple[EngineTrial, ...]]:
-    """Return the name of the engine by which other processes compute, and how those tried did.
+def engine_for_others(request: Request, positions: Sequence[int]) -> EngineTrial | None:
+    """Return the engine by which other processes are to compute, as an earlier trial found it.
 
-    What an earlier trial found is not built here once more: each of them holds its engine to
-    torch's features.
+    It is not built here once more: each of them holds its engine to torch's features.
 
     Args:
         request: What was asked for.
-        images: The samples.
-        positions: Those that are to be computed.
+        positions: The samples that are to be computed.
 
     Returns:
-        The name, and one trial per engine looked at.
+        How it did then; None where an engine must be chosen.
     """
-    earlier = remembered_trial(_job(request, positions)) if request.engine == "auto" else None
-    if earlier is not None:
-        return earlier.name, (earlier,)
-    choice = choose_for(request, images, positions)
-    return choice.engine.name, choice.trials
+    return remembered_trial(_job(request, positions)) if request.engine == "auto" else None
 
 
 def choose_for(request: Request, images: ImageSet, positions: Sequence[int]) -> Choice:

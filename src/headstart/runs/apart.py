@@ -82,7 +82,7 @@ class Apart:
 
     def _spread(self, part: str) -> Callable[[tuple[int, ...], EngineName, FeatureKey], None]:
         def spread(positions: tuple[int, ...], engine: EngineName, key: FeatureKey) -> None:
-            parts = shares_of(positions, self.executor.slots)
+            parts = shares_of(positions, self.executor.shares)
             jobs = [
                 Job(
                     folder=str(self.folder),
@@ -100,7 +100,7 @@ class Apart:
                 )
                 for number, some in enumerate(parts)
             ]
-            title = f"extracting in {len(jobs):,} shares, {self.executor.slots} at a time"
+            title = f"extracting in {len(jobs):,} shares, {self.executor.shares} at a time"
             with self.show.task(title, len(positions), "samples") as task:
                 while jobs:
                     again: list[Job] = []

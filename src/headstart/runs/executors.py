@@ -47,6 +47,11 @@ class Executor(Protocol):
         ...
 
     @property
+    def shares(self) -> int:
+        """How many shares of an extraction it does at a time."""
+        ...
+
+    @property
     def together(self) -> bool:
         """Whether several of its processes train one model."""
         ...
@@ -77,7 +82,10 @@ class Executor(Protocol):
         ...
 
     def cancel(self) -> None:
-        """End the jobs in progress, and return when none of them writes anything any more."""
+        """End the jobs in progress, and return when they have ended or must be given up.
+
+        A share that was streamed ends by itself, soon after whoever streamed it has let go of it.
+        """
         ...
 
     def close(self) -> None:
@@ -109,6 +117,11 @@ class Processes:
     def slots(self) -> int:
         """How many jobs it does at a time."""
         return len(self._pools)
+
+    @property
+    def shares(self) -> int:
+        """How many shares of an extraction it does at a time."""
+        return self.slots
 
     @property
     def together(self) -> bool:

@@ -69,6 +69,11 @@ class InTeam:
         return 1
 
     @property
+    def shares(self) -> int:
+        """How many shares of an extraction it does at a time."""
+        return 1
+
+    @property
     def together(self) -> bool:
         """Whether several processes train one model."""
         return True

@@ -34,6 +34,7 @@ class OnRay:
     _room: Room = field(default=Room(1, 0, 1), init=False)
     _running: dict[Any, Job] = field(default_factory=dict, init=False)
     _began: bool = field(default=False, init=False)
+    _client: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         """Connect to the cluster, or begin one on this machine that nobody else can reach.
@@ -44,6 +45,7 @@ class OnRay:
             RunError: There is no cluster at the address.
         """
         self._ray, self._began = begin(self.address, "--executor ray", clients=True)
+        self._client = is_client()
         try:
             self._room = _room(self._ray, self.processes_per_model)
             self._begin_processes()
@@ -63,6 +65,11 @@ class OnRay:
     def slots(self) -> int:
         """How many jobs it does at a time."""
         return max(1, self._room.slots // self.processes_per_model)
+
+    @property
+    def shares(self) -> int:
+        """How many shares of an extraction it does at a time: each by one process."""
+        return self._room.slots
 
     @property
     def together(self) -> bool:
@@ -107,9 +114,9 @@ class OnRay:
             job = self._running.pop(reference)
             try:
                 return Done(job, self._ray.get(reference))
-            except self._ray.exceptions.RayTaskError:
-                raise  # no error of Headstart's: those are told in the report
-            except self._ray.exceptions.RayError:
+            except self._ray.exceptions.RayError as error:
+                if self._is_ours(error):
+                    raise
                 return Done(job, None)
         return None
 
@@ -118,18 +125,27 @@ class OnRay:
         known = list(jobs)
         left = dict(enumerate(known))
         try:
-            client = is_client(self.address)
-            done = shares_done(self._ray, known, self._place, self._room, client=client)
+            done = shares_done(self._ray, known, self._place, self._room, client=self._client)
             for number, report in done:
                 yield Done(left.pop(number), report)
-        except self._ray.exceptions.RayTaskError:
-            raise  # no error of Headstart's: those are told in the report
-        except self._ray.exceptions.RayError:
+        except self._ray.exceptions.RayError as error:
+            if self._is_ours(error):
+                raise
             for job in left.values():
                 yield Done(job, None)
 
+    def _is_ours(self, error: Any) -> bool:
+        """Return whether a program failed that a task ran, and not the process that ran it.
+
+        What a user can mend is told in reports: this is a mistake in Headstart or a library.
+        """
+        known = self._ray.exceptions
+        while isinstance(error, known.RayTaskError):  # also of a task that waited for another one
+            error = error.cause
+        return not isinstance(error, known.RayError)
+
     def cancel(self) -> None:
-        """Let jobs save how far they are, and end them; return when their processes are gone."""
+        """Let jobs save how far they are, and end them; after a minute they are given up."""
         for force in (False, True):
             for reference, job in self._running.items():
                 with contextlib.suppress(Exception):

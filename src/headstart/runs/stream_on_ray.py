@@ -40,6 +40,8 @@ class Room:
 def perform_on_ray(job: Job, place: Place) -> Report:
     """Do a job in a process of Ray's, which asks it to stop as Ctrl-C does, and may do others.
 
+    A training saves what it has. A share ends at once: what is missing of it is computed again.
+
     Args:
         job: What is to be done.
         place: Where.
@@ -49,8 +51,13 @@ def perform_on_ray(job: Job, place: Place) -> Report:
     """
     STOP.withdraw()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, lambda *_: STOP.request())
+        ends = job.share is not None
+        signal.signal(signal.SIGINT, signal.default_int_handler if ends else _ask_to_stop)
     return perform(job, place)
+
+
+def _ask_to_stop(*_: object) -> None:
+    STOP.request()
 
 
 def shares_done(
