@@ -165,7 +165,8 @@ def main() -> int:
         for count in (1, 2):
             result, taken = on_machines(count, given, Path(name) / str(count))
             times.append(taken)
-            wrong += differences(without_times(result.results), expected)
+            found = differences(without_times(result.results), expected)
+            wrong += [f"{count} of one core: {one}" for one in found]
             again = ", ".join(f"{seconds:.1f}" for seconds in taken.again)
             print(
                 f"{count} of one core: the whole run {taken.whole:.1f} s; extraction "
@@ -179,7 +180,9 @@ def main() -> int:
         f"{one.first / two.first:.2f} with the start of processes; the whole run "
         f"{one.whole / two.whole:.2f} times"
     )
-    print("results: " + ("; ".join(wrong[:9]) if wrong else "the same as in one process"))
+    print(
+        "\n".join(["results differ:", *wrong]) if wrong else "results: the same as in one process"
+    )
     return 1 if wrong or ratio < LEAST else 0
 
 

@@ -76,7 +76,7 @@ def pictures() -> Pictures:
     params=[
         ("timm/mobilenetv2_100", 64),
         ("timm/resnet18", 64),
-        ("timm/vgg16", 32),
+        pytest.param(("timm/vgg16", 32), marks=pytest.mark.cluster),  # 20 seconds
         ("packaged/efficientnet-lite0", 64),
     ],
     ids=lambda p: p[0],

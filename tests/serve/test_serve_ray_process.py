@@ -4,7 +4,10 @@ import contextlib
 import ipaddress
 import re
 import signal
+import subprocess
 import sys
+import threading
+from collections import Counter
 from pathlib import Path
 
 import httpx2
@@ -12,6 +15,7 @@ import pytest
 from serve_commands import running, until
 from served_fakes import picture
 
+from headstart._util.devices import usable_cores
 from headstart._util.imports import available
 
 if not available("ray"):
@@ -68,7 +72,63 @@ def address_of(words: str) -> IPAddress:
 
 
 def is_replica(process: int) -> bool:
-    return b"ServeReplica" in Path(f"/proc/{process}/cmdline").read_bytes()
+    try:
+        return b"ServeReplica" in Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False  # it has ended
+
+
+def served_at(process: subprocess.Popen[str], told: list[str]) -> re.Match[str]:
+    """Return what the command says it serves, once it answers: the address and its port."""
+    serving = re.compile(r"serving tiny on (http://127\.0\.0\.1:(\d+)), 1 to \d replicas")
+    until(lambda: process.poll() is not None or bool(serving.search("".join(told))), 300)
+    found = serving.search("".join(told))
+    assert found, "".join(told)
+    return found
+
+
+def ask(where: str) -> httpx2.Response:
+    return httpx2.post(
+        f"{where}/predict",
+        content=picture((250, 20, 10)),
+        headers={"content-type": "image/png"},
+        timeout=60,
+        trust_env=False,
+    )
+
+
+@pytest.mark.cluster
+@pytest.mark.skipif(sys.platform != "linux", reason="replicas are counted in /proc")
+@pytest.mark.skipif(usable_cores() < 2, reason="needs a core for each replica")
+def test_more_replicas_answer_where_many_ask(tiny_bundle: Path) -> None:
+    words = ("--engine", "ray", "--port", "0", "--max-queue", "8", "--max-items", "8")
+    more = ("--replicas", "1", "--max-replicas", "2", "--threads", "1")
+    told_codes: Counter[int] = Counter()
+    enough = threading.Event()
+    with running("serve", str(tiny_bundle), *words, *more) as (process, told):
+        where = served_at(process, told)[1]
+
+        def replicas() -> int:
+            return sum(map(is_replica, family(process.pid)))
+
+        def crowd() -> None:
+            while not enough.is_set():
+                told_codes[ask(where).status_code] += 1
+
+        assert replicas() == 1
+        askers = [threading.Thread(target=crowd) for _ in range(8)]
+        for asker in askers:
+            asker.start()
+        try:
+            until(lambda: replicas() == 2, 180)  # Ray Serve waits half a minute before it begins
+        finally:
+            enough.set()
+            for asker in askers:
+                asker.join(60)
+        assert set(told_codes) <= {200, 503}
+        assert told_codes[200] > 100
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 0, "".join(told)
 
 
 @pytest.mark.cluster
@@ -77,21 +137,8 @@ def test_the_command_serves_on_the_loopback_alone_and_ends_with_the_signal(
     tiny_bundle: Path,
 ) -> None:
     with running("serve", str(tiny_bundle), "--engine", "ray", "--port", "0") as (process, told):
-        serving = re.compile(r"serving tiny on (http://127\.0\.0\.1:(\d+)), 1 to 1 replicas")
-
-        def there() -> bool:
-            return process.poll() is not None or serving.search("".join(told)) is not None
-
-        until(there, 300)
-        found = serving.search("".join(told))
-        assert found, "".join(told)
-        reply = httpx2.post(
-            f"{found[1]}/predict",
-            content=picture((250, 20, 10)),
-            headers={"content-type": "image/png"},
-            timeout=60,
-            trust_env=False,
-        )
+        found = served_at(process, told)
+        reply = ask(found[1])
         assert reply.status_code == 200, reply.text
         assert reply.json()["results"][0]["predictions"][0]["label"] in "abc"
         began = family(process.pid)
