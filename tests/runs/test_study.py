@@ -21,7 +21,7 @@ parts:
     kind: sweep
     mode: standard
     optimizer: {kind: sgd, learning_rate: 0.05}
-    epochs: 2
+    epochs: 3
     batch_size: 16
     grid: {optimizer.momentum: [0.5, 0.9]}
   cached: {kind: sweep, extends: standard, mode: cached}
@@ -45,7 +45,7 @@ def test_standard_and_cached_training_are_the_same_mathematics(study: Callable) 
     assert comparison["weights_relative_difference"] < 1e-4
     for name in ("standard", "cached"):
         table = pq.read_table(result.folder / "sweeps" / name / "history.parquet").to_pandas()
-        assert len(table) == 2 * 2 * 2  # members, epochs, splits
+        assert len(table) == 2 * 3 * 2  # members, epochs, splits
     met = [target["met"] for target in result.results["targets"]]
     assert met == [True, False]
 

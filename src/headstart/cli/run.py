@@ -1,19 +1,19 @@
 """`headstart run`: run a study and print what came out."""
 
 import shlex
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:  # NumPy comes with it: not for --help
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from headstart._util.stopping import Stop
-    from headstart.runs.executors import Executor
     from headstart.runs.runner import RunResult
-    from headstart.types import JsonDict, Progress
+    from headstart.types import JsonDict
 
 
 _Executor = Annotated[
@@ -67,23 +67,18 @@ def run(
     """Run a study: its models and sweeps, their evaluation, and the report."""
     from headstart.runs.runner import run as run_study
 
-    with _begun(executor, jobs, address, data_parallel) as begun:
-        if begun is None:
-            return
-        result = run_study(
-            experiment,
-            data=data,
-            out=out,
-            profile=profile,
-            only=tuple(only or ()),
-            overrides=tuple(set_ or ()),
-            allow_network=allow_network,
-            track=tuple(track or ()),
-            show=begun.show,
-            stop=begun.stop,
-            executor=begun.executor,
-        )
-    print_result(result)
+    work = partial(
+        run_study,
+        experiment,
+        data=data,
+        out=out,
+        profile=profile,
+        only=tuple(only or ()),
+        overrides=tuple(set_ or ()),
+        allow_network=allow_network,
+        track=tuple(track or ()),
+    )
+    _carry_out(work, executor, jobs, address, data_parallel)
 
 
 def resume(
@@ -103,36 +98,18 @@ def resume(
     """Go on with a run that was stopped or killed, where it was."""
     from headstart.runs.runner import resume as resume_run
 
-    with _begun(executor, jobs, address, data_parallel) as begun:
-        if begun is None:
-            return
-        result = resume_run(
-            run,
-            allow_network=allow_network,
-            track=tuple(track or ()),
-            show=begun.show,
-            stop=begun.stop,
-            executor=begun.executor,
-        )
-    print_result(result)
+    work = partial(resume_run, run, allow_network=allow_network, track=tuple(track or ()))
+    _carry_out(work, executor, jobs, address, data_parallel)
 
 
-class _Begun(NamedTuple):
-    """What a run is given besides its study."""
-
-    show: "Progress"
-    stop: "Stop"
-    executor: "Executor | None"
-
-
-@contextmanager
-def _begun(
+def _carry_out(
+    work: "Callable[..., RunResult]",
     executor: Literal["local", "processes", "ray"],
     jobs: int | None,
     address: str | None,
     data_parallel: int,
-) -> "Iterator[_Begun | None]":
-    """Watch for signals and open the executor; yield None in a process that has only followed."""
+) -> None:
+    """Do a run with its executor, heed signals, and print what came out."""
     from headstart._util import progress
     from headstart._util.stopping import on_signals
     from headstart.runs.executors import executor_for
@@ -141,12 +118,12 @@ def _begun(
     with ExitStack() as stack:
         stack.enter_context(on_signals(stop, show))
         if _only_follows(stack):
-            yield None
             return
         others = stack.enter_context(
             executor_for(executor, jobs=jobs, address=address, data_parallel=data_parallel)
         )
-        yield _Begun(show, stop, others)
+        result = work(show=show, stop=stop, executor=others)
+    print_result(result)
 
 
 def _stop() -> "Stop":
